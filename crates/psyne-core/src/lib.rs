@@ -1,0 +1,5 @@
+#![doc = include_str!("../README.md")]
+
+mod time;
+
+pub use time::Time;

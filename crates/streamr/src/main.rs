@@ -1,0 +1,2 @@
+//! The `streamr` command.
+fn main() {}

@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+pub mod amf;
 mod error;
+pub mod flv;
 pub mod media;
+pub mod rtmp;
 
 pub use error::Error;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod amf;
+pub mod codec;
 mod error;
 pub mod flv;
 pub mod media;

@@ -1,0 +1,221 @@
+//! Codec headers: what a stream says about itself before its first frame, and where in it a
+//! decoder can start. One module a codec; this one dispatches.
+//!
+//! All readers are bounded by their input: they never allocate more than it holds.
+
+pub mod aac;
+mod bits;
+pub mod h264;
+pub mod nal;
+pub mod opus;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::Error;
+use crate::media::{Codec, Format, Track, TrackId};
+
+/// A parameter set may be as long as its 16-bit length in avcC and hvcC can say.
+pub(crate) const PARAMETER_SET_BYTES_MAX: usize = 65_535;
+/// SEI messages of a unit that are looked at; encoders write one to four.
+const SEI_MESSAGES_MAX: usize = 32;
+/// Bytes of an SEI unit that are looked at; closed captions fill some hundred.
+const SEI_BYTES_MAX: usize = 4096;
+
+/// Describes a track by its configuration record: avcC, hvcC, av1C or vpcC payload,
+/// AudioSpecificConfig, dOps payload or OpusHead.
+///
+/// The track's `config` is the canonical record for frames as [`crate::media::Frame`] has them: it
+/// says 4-byte NAL lengths whatever `config` said (ask [`length_bytes`] before), and an OpusHead
+/// has become dOps. VP9 states its size only in keyframes: width and height are 0 until
+/// [`refresh`] has seen one.
+///
+/// # Errors
+/// The record is malformed or names what is not supported.
+pub fn describe(codec: Codec, id: TrackId, config: Bytes) -> Result<Track, Error> {
+    let (config, codec_string, format) = match codec {
+        Codec::H264 => {
+            let record = h264::Config::parse(&config)?;
+            let sps = record.first_sps()?;
+            (with_four_byte_lengths(config, 4), sps.codec_string(), sps.shape.format())
+        }
+        Codec::Aac => {
+            let parsed = aac::Config::parse(&config)?;
+            let format = Format::Audio {
+                sample_rate: parsed.sample_rate,
+                channels: parsed.channels,
+                samples_per_frame: Some(parsed.samples_per_frame),
+            };
+            (config, parsed.codec_string(), format)
+        }
+        Codec::Opus => {
+            let parsed = opus::Config::parse(&config)?;
+            let format = Format::Audio {
+                sample_rate: opus::SAMPLE_RATE,
+                channels: parsed.channels,
+                samples_per_frame: None,
+            };
+            (parsed.build(), "opus".to_owned(), format)
+        }
+        Codec::Hevc | Codec::Av1 | Codec::Vp9 => {
+            return Err(Error::Unsupported { format: "codec", feature: "this codec yet" });
+        }
+    };
+    Ok(Track { id, codec, config, codec_string, format })
+}
+
+/// Bytes of each NAL unit's length in the samples that come with a configuration record, for
+/// [`nal::normalise`]; `None` for codecs without NAL units.
+///
+/// # Errors
+/// The record is malformed.
+pub fn length_bytes(codec: Codec, config: &Bytes) -> Result<Option<u8>, Error> {
+    match codec {
+        Codec::H264 => Ok(Some(h264::Config::parse(config)?.length_bytes)),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a decoder can start at this access unit, given as [`crate::media::Frame`] carries it.
+/// Sound always can.
+#[must_use]
+pub fn is_keyframe(codec: Codec, data: &[u8]) -> bool {
+    match codec {
+        Codec::H264 => h264::is_keyframe(data),
+        _ => true,
+    }
+}
+
+/// The track after a keyframe that brings another configuration in band (parameter sets, sequence
+/// header, size); `None` if nothing changed. Costs nothing for sound.
+///
+/// # Errors
+/// What the keyframe brings is malformed. The track goes on as it was.
+pub fn refresh(track: &Track, keyframe: &[u8]) -> Result<Option<Track>, Error> {
+    let config = match track.codec {
+        Codec::H264 => h264::Config::parse(&track.config)?
+            .refreshed(keyframe)
+            .map(|config| config.build())
+            .transpose()?,
+        _ => None,
+    };
+    config.map(|config| describe(track.codec, track.id, config)).transpose()
+}
+
+/// Sets the two low bits of the byte that holds `lengthSizeMinusOne`; its other bits are reserved
+/// or kept.
+fn with_four_byte_lengths(config: Bytes, at: usize) -> Bytes {
+    if config[at] & 3 == 3 {
+        return config;
+    }
+    let mut config = BytesMut::from(config);
+    config[at] |= 3;
+    config.freeze()
+}
+
+/// Size and rate of pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VideoShape {
+    /// Pixels, after cropping.
+    pub width: u16,
+    /// Pixels, after cropping.
+    pub height: u16,
+    /// Frames in 1,000 seconds if the header says so.
+    pub frames_per_kilosecond: Option<u32>,
+}
+
+impl VideoShape {
+    pub(crate) const fn format(self) -> Format {
+        let Self { width, height, frames_per_kilosecond } = self;
+        Format::Video { width, height, frames_per_kilosecond }
+    }
+}
+
+/// Frames in 1,000 seconds, if the header's numbers make sense: more than none, at most 1,000 a
+/// second.
+fn frames_per_kilosecond(frames: u64, seconds: u64) -> Option<u32> {
+    let rate = (frames * 1000 + seconds / 2).checked_div(seconds)?;
+    u32::try_from(rate).ok().filter(|rate| (1..=1_000_000).contains(rate))
+}
+
+fn cropped(format: &'static str, size: (u64, u64), crop: (u64, u64)) -> Result<(u16, u16), Error> {
+    let edge = |size: u64, crop: u64| {
+        let left = size.checked_sub(crop).filter(|&left| left > 0)?;
+        u16::try_from(left).ok()
+    };
+    edge(size.0, crop.0)
+        .zip(edge(size.1, crop.1))
+        .ok_or_else(|| Error::malformed(format, "picture is empty or wider than 65,535 pixels"))
+}
+
+fn parameter_set<'a>(format: &'static str, unit: &'a [u8]) -> Result<&'a [u8], Error> {
+    if unit.len() > PARAMETER_SET_BYTES_MAX {
+        return Err(Error::malformed(format, "parameter set is longer than 65,535 bytes"));
+    }
+    Ok(unit)
+}
+
+/// Takes `count` units with 16-bit lengths, as avcC and hvcC hold them; `None` if they are cut off.
+fn take_units(rest: &mut Bytes, count: impl Into<u16>) -> Option<Vec<Bytes>> {
+    (0..count.into())
+        .map(|_| {
+            let length = usize::from(rest.try_get_u16().ok()?);
+            (length <= rest.len()).then(|| rest.split_to(length))
+        })
+        .collect()
+}
+
+fn put_units<'a>(record: &mut BytesMut, units: impl Iterator<Item = &'a Bytes>) {
+    for unit in units {
+        record.put_u16(unit.len() as u16);
+        record.put_slice(unit);
+    }
+}
+
+/// The messages of an SEI unit without its NAL header (clause 7.3.2.3): payload type and payload.
+/// Ends at the first broken one.
+fn sei_messages(unit: &[u8]) -> impl Iterator<Item = (u32, Bytes)> + use<> {
+    let payload = nal::unescape(&unit[..unit.len().min(SEI_BYTES_MAX)]);
+    let mut rest = Bytes::from(payload);
+    core::iter::from_fn(move || {
+        if rest.len() <= 2 {
+            return None;
+        }
+        let kind = sei_number(&mut rest)?;
+        let length = sei_number(&mut rest)? as usize;
+        let payload = (length <= rest.len()).then(|| rest.split_to(length))?;
+        Some((kind, payload))
+    })
+    .take(SEI_MESSAGES_MAX)
+}
+
+fn sei_number(rest: &mut Bytes) -> Option<u32> {
+    let mut number = 0;
+    loop {
+        let byte = rest.try_get_u8().ok()?;
+        number += u32::from(byte);
+        if byte != 255 {
+            return Some(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// avcC of x264, 640×360 at 30 frames a second, High, level 3.0.
+    const AVCC: &[u8] = &[
+        1, 0x64, 0, 0x1e, 0xff, 0xe1, 0, 0x1b, 0x67, 0x64, 0, 0x1e, 0xac, 0xd9, 0x40, 0xa0, 0x2f,
+        0xf9, 0x70, 0x11, 0, 0, 3, 0, 1, 0, 0, 3, 0, 0x3c, 0x0f, 0x16, 0x2d, 0x96, 1, 0, 6, 0x68,
+        0xeb, 0xe3, 0xcb, 0x22, 0xc0, 0xfd, 0xf8, 0xf8, 0,
+    ];
+
+    #[test]
+    fn describes_h264() {
+        let track = describe(Codec::H264, TrackId::VIDEO, Bytes::from_static(AVCC)).unwrap();
+        assert_eq!(track.codec_string, "avc1.64001e");
+        let rate = Some(30_000);
+        let format = Format::Video { width: 640, height: 360, frames_per_kilosecond: rate };
+        assert_eq!(track.format, format);
+    }
+}

@@ -1,0 +1,2 @@
+/** No preprocessing: Svelte 5 reads TypeScript in components itself. */
+export default {};

@@ -1,5 +1,7 @@
 //! FLV: the tags that RTMP carries, the file that wraps them, and Enhanced RTMP v1 and v2 in them.
 
+pub mod file;
+
 use bytes::Bytes;
 
 /// What a tag carries. The numbers are those of FLV tag types and RTMP message types alike.

@@ -3,6 +3,7 @@
 pub mod amf;
 pub mod codec;
 mod error;
+pub mod fanout;
 pub mod flv;
 pub mod media;
 pub mod rtmp;

@@ -1,0 +1,134 @@
+//! What a shard keeps of one socket.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use mio::net::TcpStream;
+use streamr_media::fanout::Reader;
+
+use super::Control;
+
+/// A socket and what it is for. Everything that the engine allocates for a connection hangs here.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) wire: Wire,
+    pub(super) role: Role,
+    /// When it last did what it has to do: took bytes, or sent some.
+    pub(super) progress: Instant,
+    /// The socket takes no more bytes until it says so.
+    pub(super) blocked: bool,
+}
+
+/// What a connection is for.
+#[derive(Debug)]
+pub(super) enum Role {
+    Http(Http),
+    Player(Player),
+}
+
+/// The bytes on their way through a socket.
+#[derive(Debug)]
+pub(super) enum Wire {
+    Plain(TcpStream),
+}
+
+impl Wire {
+    pub(super) fn socket(&mut self) -> &mut TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+        }
+    }
+
+    pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => retry(|| socket.read(into)),
+        }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => retry(|| socket.write(bytes)),
+        }
+    }
+
+    /// Writes from two pieces as if they were one.
+    pub(super) fn write_both(&mut self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => {
+                let slices = [IoSlice::new(first), IoSlice::new(second)];
+                retry(|| socket.write_vectored(&slices))
+            }
+        }
+    }
+}
+
+fn retry(mut io: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match io() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// A connection that speaks HTTP/1.1.
+#[derive(Debug, Default)]
+pub(super) struct Http {
+    pub(super) phase: Phase,
+    /// Bytes that were read and not yet understood: an unfinished head, or requests sent ahead.
+    pub(super) input: Vec<u8>,
+    /// The socket may hold more than was read.
+    pub(super) unread: bool,
+    pub(super) keep_alive: bool,
+    pub(super) head_only: bool,
+}
+
+/// Where an HTTP connection is.
+#[derive(Debug, Default)]
+pub(super) enum Phase {
+    /// The next bytes are a request head.
+    #[default]
+    Reading,
+    /// An answer is under way.
+    Sending(Outgoing),
+    /// The request waits for a topic; the number is that of its ticket.
+    Waiting(u32),
+}
+
+/// What is left of an answer.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) head: Bytes,
+    pub(super) body: Bytes,
+}
+
+impl Outgoing {
+    pub(super) fn advance(&mut self, sent: usize) {
+        let head = sent.min(self.head.len());
+        self.head.advance(head);
+        self.body.advance(sent - head);
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.head.is_empty() && self.body.is_empty()
+    }
+}
+
+/// A connection that follows a stream.
+pub(super) struct Player {
+    pub(super) stream: u64,
+    /// Its place in the shard's list of the stream's players.
+    pub(super) seat: u32,
+    pub(super) reader: Reader,
+    /// `None` for HTTP-FLV, where nothing more is listened to.
+    pub(super) control: Option<Box<dyn Control>>,
+    /// What `control` has to say, sent between two messages.
+    pub(super) outbox: Bytes,
+}
+
+impl std::fmt::Debug for Player {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Player").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+//! Putting the engine together, and reaching it from outside.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{io, thread};
+
+use bytes::Bytes;
+use mio::{Poll, Waker};
+use streamr_media::fanout;
+use tokio::sync::mpsc;
+
+use super::mailbox::{Command, Mailbox, Play};
+use super::metrics::Counters;
+use super::shard::{self, Shard};
+use super::{Config, Control, Handover, Media, Metrics, Stream, Topic};
+
+/// Makes an engine. Nothing runs until [`Driver::run`] is called; connections that the engine does
+/// not serve itself come out of the receiver.
+///
+/// # Errors
+/// The system refuses an epoll or eventfd instance, or to share a listener between shards.
+pub fn new(
+    config: Config,
+    media: Arc<dyn Media>,
+    listeners: Vec<TcpListener>,
+) -> io::Result<(Handle, Driver, mpsc::Receiver<Handover>)> {
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    let count = if config.shards == 0 { cores() } else { config.shards };
+    let polls = (0..count).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+    let wakers = polls.iter().map(|poll| Waker::new(poll.registry(), shard::WAKER));
+    let mailboxes = wakers.map(|w| w.map(Mailbox::new)).collect::<io::Result<Arc<[_]>>>()?;
+    let counters: Arc<[Counters]> = (0..count).map(|_| Counters::default()).collect();
+    let (handovers, taken) = mpsc::channel(config.handovers_max);
+    let shared = Arc::new(shard::Shared {
+        config,
+        media,
+        mailboxes: mailboxes.clone(),
+        counters: counters.clone(),
+        handovers,
+    });
+    let shards = polls
+        .into_iter()
+        .enumerate()
+        .map(|(index, poll)| Shard::new(index, poll, shared.clone(), &listeners))
+        .collect::<io::Result<_>>()?;
+    let ids = Arc::new(AtomicU64::new(0));
+    Ok((Handle { mailboxes, counters, ids }, Driver { shards }, taken))
+}
+
+/// The shards, ready to run.
+pub struct Driver {
+    shards: Vec<Shard>,
+}
+
+impl Driver {
+    /// Runs every shard on a thread of its own, and returns when [`Handle::shutdown`] was called.
+    ///
+    /// # Errors
+    /// A thread cannot be started, or a shard's epoll fails.
+    pub fn run(self) -> io::Result<()> {
+        let start = |(index, shard): (usize, Shard)| {
+            thread::Builder::new().name(format!("egress-{index}")).spawn(move || shard.run())
+        };
+        let threads = self.shards.into_iter().enumerate().map(start);
+        let threads = threads.collect::<io::Result<Vec<_>>>()?;
+        threads
+            .into_iter()
+            .try_for_each(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
+    }
+}
+
+/// The way to a running engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    mailboxes: Arc<[Mailbox]>,
+    counters: Arc<[Counters]>,
+    ids: Arc<AtomicU64>,
+}
+
+impl Handle {
+    /// A new live stream.
+    #[must_use]
+    pub fn stream(&self, config: fanout::Config) -> Arc<Stream> {
+        let writer = fanout::Writer::new(config);
+        Arc::new(Stream::new(self.id(), writer, self.mailboxes.clone()))
+    }
+
+    /// A new topic, at version 0.
+    #[must_use]
+    pub fn topic(&self) -> Arc<Topic> {
+        Arc::new(Topic::new(self.id(), self.mailboxes.clone()))
+    }
+
+    /// Gives an RTMP player to the engine, after its `play` was accepted: it is sent `greeting`
+    /// (what is left of the machine's output, with Set Chunk Size for `chunk_bytes`), then the
+    /// stream from the newest key frame. From here on `control` hears what it says.
+    pub fn play_rtmp(
+        &self,
+        socket: TcpStream,
+        stream: Arc<Stream>,
+        greeting: Bytes,
+        control: Box<dyn Control>,
+    ) {
+        let open = |c: &Counters| c.connections.load(Ordering::Relaxed);
+        let emptiest = (0..self.counters.len()).min_by_key(|&i| open(&self.counters[i]));
+        let shard = &self.mailboxes[emptiest.expect("there is at least one shard")];
+        shard.send(Command::Play(Box::new(Play { socket, stream, greeting, control })));
+    }
+
+    /// What each shard has done and holds.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Metrics> {
+        self.counters.iter().map(Counters::read).collect()
+    }
+
+    /// Closes every connection and ends [`Driver::run`].
+    pub fn shutdown(&self) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.send(Command::Shutdown);
+        }
+    }
+
+    fn id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+}

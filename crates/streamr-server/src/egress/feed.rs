@@ -1,0 +1,254 @@
+//! Feeding players.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use streamr_media::fanout::{Framing, Reader, Window};
+
+use super::Stream;
+use super::conn::{Conn, Player, Role, Wire};
+use super::mailbox::Play;
+use super::shard::{Shard, adopt};
+
+/// Unsent bytes that the kernel takes for a player before it says "later". More would only make a
+/// slow player's picture older: what it has not been sent can still be skipped.
+const UNSENT_BYTES_MAX: u32 = 256 << 10;
+/// What `control` may have to say at once; a player that makes it say more is closed.
+const OUTBOX_BYTES_MAX: usize = 4 << 10;
+
+/// A stream as one shard follows it.
+pub(super) struct Following {
+    stream: Arc<Stream>,
+    window: Window,
+    players: Vec<u32>,
+    /// When the next batch goes out; `None` if there is nothing new.
+    pub(super) due: Option<Instant>,
+    fed: Instant,
+}
+
+impl Shard {
+    /// Takes an RTMP player over.
+    pub(super) fn play(&mut self, play: Play) {
+        let Ok(socket) = adopt(play.socket) else { return };
+        let reader = Reader::new(Framing::Rtmp, play.greeting);
+        let id = self.follow(play.stream);
+        let (control, outbox) = (Some(play.control), Bytes::new());
+        let player = Player { stream: id, seat: 0, reader, control, outbox };
+        limit_unsent(&socket);
+        if let Some(slot) = self.insert(Wire::Plain(socket), Role::Player(player)) {
+            self.seat(slot);
+        } else {
+            self.forget(id);
+        }
+    }
+
+    /// Makes an HTTP connection a player of `stream`, with `head` before the media.
+    pub(super) fn play_flv(&mut self, slot: usize, stream: Arc<Stream>, head: Bytes) {
+        let reader = Reader::new(Framing::Flv, head);
+        let id = self.follow(stream);
+        let player = Player { stream: id, seat: 0, reader, control: None, outbox: Bytes::new() };
+        if let Some(conn) = self.conns.get_mut(slot) {
+            limit_unsent(conn.wire.socket());
+            conn.role = Role::Player(player);
+            self.seat(slot);
+        }
+    }
+
+    /// The stream has news: they go out when the last batch is old enough.
+    pub(super) fn schedule(&mut self, id: u64) {
+        let batch = self.config().write_batch;
+        let now = self.now;
+        if let Some(following) = self.following.get_mut(&id) {
+            let at = (following.fed + batch).max(now);
+            following.due = Some(following.due.map_or(at, |due| due.min(at)));
+        }
+    }
+
+    /// Sends what is due to all players of all streams.
+    pub(super) fn feed_due(&mut self) {
+        let now = self.now;
+        let due = |f: &Following| f.due.is_some_and(|at| at <= now);
+        let ids: Vec<u64> =
+            self.following.iter().filter(|(_, f)| due(f)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.feed_all(id);
+        }
+    }
+
+    /// Sends what it can to one player.
+    pub(super) fn feed(&mut self, slot: usize) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let Role::Player(player) = &conn.role else { return };
+        let Some(following) = self.following.get(&player.stream) else { return };
+        let fed = pump(conn, &following.window, self.now);
+        let drained = !conn.blocked && following.stream.ended();
+        match fed {
+            Ok(fed) => self.settle(fed),
+            Err(_) => return self.close(slot),
+        }
+        if drained {
+            self.close(slot);
+        }
+    }
+
+    /// Hears what a player says.
+    pub(super) fn listen(&mut self, slot: usize) {
+        loop {
+            let Some(conn) = self.conns.get_mut(slot) else { return };
+            let Role::Player(player) = &mut conn.role else { return };
+            let read = match conn.wire.read(&mut self.scratch) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(0) | Err(_) => return self.close(slot),
+                Ok(n) => n,
+            };
+            let Some(control) = &mut player.control else { continue };
+            match control.handle_input(&self.scratch[..read]) {
+                Ok(say) if player.outbox.len() + say.len() <= OUTBOX_BYTES_MAX => {
+                    if !say.is_empty() {
+                        player.outbox = [&player.outbox[..], &say].concat().into();
+                    }
+                }
+                Ok(_) => return self.refuse(slot, "it asks faster than it listens"),
+                Err(error) => return self.refuse(slot, error.code()),
+            }
+        }
+        self.feed(slot);
+    }
+
+    /// A player's connection is gone: its place goes to the last one in the list.
+    pub(super) fn leave(&mut self, player: &Player) {
+        let flv = player.control.is_none();
+        self.discount(|c| if flv { &c.players_flv } else { &c.players_rtmp });
+        let Some(following) = self.following.get_mut(&player.stream) else { return };
+        let seat = player.seat as usize;
+        following.players.swap_remove(seat);
+        let moved = following.players.get(seat).copied();
+        if let Some(conn) = moved.and_then(|slot| self.conns.get_mut(slot as usize))
+            && let Role::Player(other) = &mut conn.role
+        {
+            other.seat = player.seat;
+        }
+        self.forget(player.stream);
+    }
+
+    fn refuse(&mut self, slot: usize, reason: &'static str) {
+        tracing::info!(reason, "a player was disconnected");
+        self.count(|c| &c.malformed, 1);
+        self.close(slot);
+    }
+
+    fn follow(&mut self, stream: Arc<Stream>) -> u64 {
+        let (id, shard, now) = (stream.id(), self.index, self.now);
+        self.following.entry(id).or_insert_with(|| {
+            stream.set_follows(shard, true);
+            let window = stream.window();
+            Following { stream, window, players: Vec::new(), due: Some(now), fed: now }
+        });
+        id
+    }
+
+    /// Stops following a stream that has no players here.
+    fn forget(&mut self, id: u64) {
+        if self.following.get(&id).is_some_and(|f| f.players.is_empty())
+            && let Some(following) = self.following.remove(&id)
+        {
+            following.stream.set_follows(self.index, false);
+        }
+    }
+
+    /// Enters a new player in its stream's list and sends it what there is.
+    fn seat(&mut self, slot: usize) {
+        let Some(Role::Player(player)) = self.conns.get_mut(slot).map(|c| &mut c.role) else {
+            return;
+        };
+        let flv = player.control.is_none();
+        if let Some(following) = self.following.get_mut(&player.stream) {
+            player.seat = following.players.len() as u32;
+            following.players.push(slot as u32);
+        }
+        self.count(|c| if flv { &c.players_flv } else { &c.players_rtmp }, 1);
+        self.feed(slot);
+    }
+
+    fn feed_all(&mut self, id: u64) {
+        let Some(following) = self.following.get_mut(&id) else { return };
+        following.due = None;
+        following.fed = self.now;
+        following.stream.catch_up(self.index, &mut following.window);
+        let ended = following.stream.ended();
+        let (mut sent, mut gone) = (Fed::default(), Vec::new());
+        for &slot in &following.players {
+            let Some(conn) = self.conns.get_mut(slot as usize) else { continue };
+            if conn.blocked {
+                continue;
+            }
+            match pump(conn, &following.window, self.now) {
+                Ok(fed) => sent += fed,
+                Err(_) => gone.push(slot),
+            }
+            if ended && !conn.blocked {
+                gone.push(slot);
+            }
+        }
+        self.settle(sent);
+        for slot in gone {
+            self.close(slot as usize);
+        }
+    }
+
+    fn settle(&self, fed: Fed) {
+        self.count(|c| &c.sent_bytes, fed.bytes);
+        self.count(|c| &c.skips, fed.skips);
+    }
+}
+
+/// What was done for players.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fed {
+    bytes: u64,
+    skips: u64,
+}
+
+impl std::ops::AddAssign for Fed {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.skips += other.skips;
+    }
+}
+
+/// Writes to a player until it has everything or takes no more.
+fn pump(conn: &mut Conn, window: &Window, now: Instant) -> io::Result<Fed> {
+    let Role::Player(player) = &mut conn.role else { return Ok(Fed::default()) };
+    let skips = player.reader.skips();
+    let mut bytes = 0;
+    loop {
+        let speaks = !player.outbox.is_empty() && player.reader.at_boundary();
+        let next = if speaks { Some(&player.outbox[..]) } else { player.reader.peek(window) };
+        let Some(next) = next else { break };
+        let whole = next.len();
+        let sent = match conn.wire.write(next) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            sent => sent?,
+        };
+        bytes += sent as u64;
+        if speaks {
+            player.outbox.advance(sent);
+        } else {
+            player.reader.advance(sent);
+        }
+        if sent < whole {
+            conn.blocked = true;
+            break;
+        }
+    }
+    if bytes > 0 {
+        conn.progress = now;
+    }
+    Ok(Fed { bytes, skips: u64::from(player.reader.skips() - skips) })
+}
+
+fn limit_unsent(socket: &mio::net::TcpStream) {
+    let _ = socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+}

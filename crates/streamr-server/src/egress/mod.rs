@@ -1,0 +1,90 @@
+//! The engine that feeds players.
+//!
+//! ```text
+//!            ┌─ shard 0 ─ epoll: listeners, HTTP connections, players ─┐
+//!  Handle ───┼─ shard 1 ─ …                                            ├── sockets
+//!            └─ shard n ─ …                                            ┘
+//!                 ▲ Media (answers)   ▲ Stream (fan-out)   ▲ Topic (wake-ups)
+//! ```
+//!
+//! Each shard is one thread that owns its sockets outright; nothing is locked while it writes. It
+//! answers `GET` and `HEAD` below `/hls/` and `/flv/` over HTTP/1.1 itself. Every other request,
+//! and every connection that agreed on HTTP/2, is handed with all that was read to the general
+//! HTTP server, as a [`Handover`].
+//!
+//! An idle connection costs one slot in a table and no buffer. Playlist requests that wait for a
+//! part are kept as lists of slot numbers under the request that they share, so that one answer is
+//! rendered for all of them.
+
+mod conn;
+mod engine;
+mod feed;
+mod handover;
+mod http;
+mod mailbox;
+mod media;
+mod metrics;
+mod serve;
+mod shard;
+mod stream;
+mod topic;
+mod waiters;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use engine::{Driver, Handle, new};
+pub use handover::{Handover, HandoverIo};
+pub use media::{Answer, Block, Media, Reply};
+pub use metrics::Metrics;
+pub use stream::Stream;
+pub use topic::Topic;
+
+/// What an RTMP player may still say while it is being fed. Implemented for the player's half of
+/// the RTMP machine.
+pub trait Control: Send {
+    /// Takes bytes from the player and returns bytes to send to it between two messages; empty
+    /// for none.
+    ///
+    /// # Errors
+    /// The player said something malformed, or that it wants no more. It is disconnected.
+    fn handle_input(&mut self, bytes: &[u8]) -> Result<Bytes, streamr_media::Error>;
+}
+
+/// Limits and times of the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Threads, each with its own sockets. 0 means one for each core.
+    pub shards: usize,
+    /// How long messages are collected before they are sent to players. One write a player and
+    /// batch is what a core spends its time on; 40 ms is one picture at 25 frames a second.
+    pub write_batch: Duration,
+    /// Sockets of one shard, of every kind. More are closed at once.
+    pub connections_max: usize,
+    /// Longest head of an HTTP request. Browsers stay below 8 KiB.
+    pub head_bytes_max: usize,
+    /// How long a request head may take from its first byte.
+    pub head_timeout: Duration,
+    /// How long a connection may be silent between two requests.
+    pub idle_timeout: Duration,
+    /// How long a socket that has something to take may take nothing.
+    pub stall_timeout: Duration,
+    /// Connections that wait to be taken over by the general HTTP server.
+    pub handovers_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            shards: 0,
+            write_batch: Duration::from_millis(40),
+            connections_max: 65_536,
+            head_bytes_max: 8 << 10,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            stall_timeout: Duration::from_secs(30),
+            handovers_max: 1_024,
+        }
+    }
+}

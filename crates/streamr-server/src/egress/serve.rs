@@ -1,0 +1,375 @@
+//! Answering HTTP.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bytes::Bytes;
+
+use super::conn::{Conn, Http, Outgoing, Phase, Role, Wire};
+use super::http::{self, Parsed, Request, Style, Target};
+use super::shard::Shard;
+use super::waiters::{Group, Question, Ticket};
+use super::{Answer, Block, Handover, Reply};
+
+/// Before the tags of an FLV file with sound and pictures: header and first tag size (FLV 10.1,
+/// E.2 and E.3).
+const FLV_START: &[u8] = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00";
+
+impl Shard {
+    /// Reads requests and answers them. `to_the_end` if a short read does not prove that the
+    /// socket is empty, for instance because its end was already announced.
+    pub(super) fn read(&mut self, slot: usize, to_the_end: bool) {
+        loop {
+            let head_bytes_max = self.config().head_bytes_max;
+            let Some((conn, http)) = http_conn(&mut self.conns, slot) else { return };
+            if http.input.len() >= head_bytes_max {
+                // Only what was sent ahead of an answer can be as long.
+                http.unread = true;
+                return;
+            }
+            http.unread = false;
+            let read = match conn.read(&mut self.scratch) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(0) | Err(_) => return self.hang_up(slot),
+                Ok(n) => n,
+            };
+            self.take(slot, read);
+            if read < self.scratch.len() && !to_the_end {
+                return;
+            }
+        }
+    }
+
+    /// Goes on with an answer that the socket did not take at once.
+    pub(super) fn send_rest(&mut self, slot: usize) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let Role::Http(Http { phase: Phase::Sending(out), .. }) = &mut conn.role else { return };
+        let sent = match conn.wire.write_both(&out.head, &out.body) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => return self.close(slot),
+            Ok(n) => n,
+        };
+        out.advance(sent);
+        let done = out.is_done();
+        conn.blocked = !done;
+        if sent > 0 {
+            conn.progress = now;
+        }
+        self.count(|c| &c.sent_bytes, sent as u64);
+        if done {
+            self.finish(slot);
+            self.resume(slot);
+        }
+    }
+
+    /// A topic has reached a version: answers everybody who waited for that.
+    pub(super) fn advance(&mut self, id: u64, version: u64) {
+        for mut group in self.waiters.reached(id, version) {
+            let q = &group.question;
+            match self.shared.media.hls(&q.stream, &q.path, q.query.as_deref()) {
+                Answer::Ready(reply) => self.deliver(&group, &reply),
+                Answer::Block(block) => {
+                    group.version = block.version;
+                    self.waiters.put_back(group);
+                }
+            }
+        }
+        if let Some(topic) = self.waiters.topic(id) {
+            topic.set_waited_on(self.index);
+            let reached = topic.version();
+            if reached > version {
+                self.shared.mailboxes[self.index]
+                    .send(super::mailbox::Command::Advance(id, reached));
+            }
+        }
+    }
+
+    /// Answers everybody who has waited too long.
+    pub(super) fn expire_waits(&mut self) {
+        for group in self.waiters.expired(self.now) {
+            self.deliver(&group, &Reply::text(503, "the stream does not go on\n"));
+        }
+    }
+
+    /// Makes requests of what was just read into `scratch`.
+    fn take(&mut self, slot: usize, read: usize) {
+        let now = self.now;
+        let Some((_, http)) = http_conn(&mut self.conns, slot) else { return };
+        if !http.input.is_empty() || !matches!(http.phase, Phase::Reading) {
+            http.input.extend_from_slice(&self.scratch[..read]);
+            return self.resume(slot);
+        }
+        let scratch = std::mem::take(&mut self.scratch);
+        let used = self.process(slot, &scratch[..read]);
+        if let Some((_, http)) = http_conn(&mut self.conns, slot) {
+            http.input.extend_from_slice(&scratch[used..read]);
+        }
+        self.scratch = scratch;
+        if let Some(conn) = self.conns.get_mut(slot) {
+            conn.progress = now;
+        }
+    }
+
+    /// Goes on with input that was kept.
+    fn resume(&mut self, slot: usize) {
+        let Some((_, http)) = http_conn(&mut self.conns, slot) else { return };
+        let unread = http.unread;
+        if !http.input.is_empty() && matches!(http.phase, Phase::Reading) {
+            let mut input = std::mem::take(&mut http.input);
+            let used = self.process(slot, &input);
+            if let Some((_, http)) = http_conn(&mut self.conns, slot) {
+                input.drain(..used);
+                http.input = input;
+                if http.input.is_empty() {
+                    http.input = Vec::new();
+                }
+            }
+        }
+        if unread {
+            self.read(slot, true);
+        }
+    }
+
+    /// Answers the requests in `bytes` and says how many bytes they were.
+    fn process(&mut self, slot: usize, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        while used < bytes.len() {
+            let Some((_, http)) = http_conn(&mut self.conns, slot) else { return bytes.len() };
+            if !matches!(http.phase, Phase::Reading) {
+                break;
+            }
+            match http::parse(&bytes[used..]) {
+                Parsed::Request(request, head_bytes) => {
+                    used += head_bytes;
+                    http.keep_alive = request.keep_alive;
+                    http.head_only = request.head_only;
+                    self.serve(slot, &request);
+                }
+                Parsed::Partial if bytes.len() - used < self.config().head_bytes_max => break,
+                Parsed::Partial => self.refuse_http(slot, 431, "request head too long\n"),
+                Parsed::Malformed => self.refuse_http(slot, 400, "this is not HTTP\n"),
+                Parsed::Foreign => {
+                    self.hand_over(slot, &bytes[used..]);
+                    return bytes.len();
+                }
+            }
+        }
+        used
+    }
+
+    fn serve(&mut self, slot: usize, request: &Request<'_>) {
+        self.count(|c| &c.requests, 1);
+        match request.target {
+            Target::Hls { stream, path, query } => {
+                match self.shared.media.hls(stream, path, query) {
+                    Answer::Ready(reply) => self.answer(slot, &reply, Some(request)),
+                    Answer::Block(block) => {
+                        let (stream, path) = (stream.into(), path.into());
+                        let question = Question { stream, path, query: query.map(Into::into) };
+                        self.wait(slot, question, block);
+                    }
+                }
+            }
+            Target::Flv { name } => self.serve_flv(slot, name, request),
+        }
+    }
+
+    fn serve_flv(&mut self, slot: usize, name: &str, request: &Request<'_>) {
+        let Some(stream) = self.shared.media.stream(name) else {
+            return self.answer(slot, &Reply::text(404, "no such live stream\n"), Some(request));
+        };
+        let date = self.date();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Type: video/x-flv\r\n\
+             Cache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
+             Connection: close\r\n\r\n"
+        );
+        if request.head_only {
+            self.head.clear();
+            self.head.extend_from_slice(head.as_bytes());
+            if let Some((_, http)) = http_conn(&mut self.conns, slot) {
+                http.keep_alive = false;
+            }
+            return self.send(slot, Bytes::new());
+        }
+        self.play_flv(slot, stream, [head.as_bytes(), FLV_START].concat().into());
+    }
+
+    fn wait(&mut self, slot: usize, question: Question, block: Block) {
+        self.waits = self.waits.wrapping_add(1);
+        let wait = self.waits;
+        if let Some((_, http)) = http_conn(&mut self.conns, slot) {
+            http.phase = Phase::Waiting(wait);
+        }
+        self.count(|c| &c.waiters, 1);
+        let (topic, version) = (block.topic.clone(), block.version);
+        let ticket = Ticket { slot: slot as u32, wait };
+        let tickets = self.waiters.add(question, block, self.now, ticket);
+        if tickets.len() > self.shared.config.connections_max {
+            // Most have hung up since.
+            tickets.retain(|t| is_waiting(self.conns.get(t.slot as usize), t.wait));
+        }
+        topic.set_waited_on(self.index);
+        let reached = topic.version();
+        if reached >= version {
+            let command = super::mailbox::Command::Advance(topic.id(), reached);
+            self.shared.mailboxes[self.index].send(command);
+        }
+    }
+
+    /// Sends one answer to all of a group. What does not differ is rendered once.
+    fn deliver(&mut self, group: &Group, reply: &Reply) {
+        let shared = self.render(reply);
+        let mut again = Vec::new();
+        let (mut bytes, mut answered) = (0, 0);
+        for ticket in &group.tickets {
+            let slot = ticket.slot as usize;
+            let Some(conn) = self.conns.get_mut(slot) else { continue };
+            let Role::Http(http) = &mut conn.role else { continue };
+            if !matches!(http.phase, Phase::Waiting(wait) if wait == ticket.wait) {
+                continue;
+            }
+            answered += 1;
+            conn.progress = self.now;
+            http.phase = Phase::Reading;
+            if !http.keep_alive || http.head_only || !http.input.is_empty() {
+                again.push(slot);
+                continue;
+            }
+            let sent = match conn.wire.write(&shared) {
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(_) => {
+                    again.push(slot);
+                    continue;
+                }
+            };
+            bytes += sent as u64;
+            if sent < shared.len() {
+                let head = shared.slice(sent..);
+                http.phase = Phase::Sending(Outgoing { head, body: Bytes::new() });
+                conn.blocked = true;
+            }
+        }
+        self.count(|c| &c.sent_bytes, bytes);
+        super::metrics::sub(&self.shared.counters[self.index].waiters, answered);
+        for slot in again {
+            self.answer(slot, reply, None);
+            self.resume(slot);
+        }
+    }
+
+    fn render(&mut self, reply: &Reply) -> Bytes {
+        let mut out = Vec::with_capacity(512 + reply.body.len());
+        http::write_head(&mut out, reply, Style { keep_alive: true, span: None }, self.date());
+        out.extend_from_slice(&reply.body);
+        out.into()
+    }
+
+    fn answer(&mut self, slot: usize, reply: &Reply, request: Option<&Request<'_>>) {
+        let Some((_, http)) = http_conn(&mut self.conns, slot) else { return };
+        let (keep_alive, head_only) = (http.keep_alive, http.head_only);
+        let fresh = match (request.and_then(|r| r.if_none_match), &reply.etag) {
+            (Some(known), Some(etag)) => http::matches_etag(known, etag),
+            _ => false,
+        };
+        let unchanged = Reply { status: 304, body: Bytes::new(), ..reply.clone() };
+        let reply = if fresh && reply.status == 200 { &unchanged } else { reply };
+        let range = request.and_then(|r| r.range).filter(|_| reply.status == 200);
+        let span = range.and_then(|range| http::span(range, reply.body.len()));
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        http::write_head(&mut head, reply, Style { keep_alive, span }, self.date());
+        self.head = head;
+        let body = match span {
+            _ if head_only => Bytes::new(),
+            Some(span) => reply.body.slice(span.from..span.to),
+            None => reply.body.clone(),
+        };
+        self.send(slot, body);
+    }
+
+    /// Sends `self.head` and a body.
+    fn send(&mut self, slot: usize, mut body: Bytes) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let Role::Http(http) = &mut conn.role else { return };
+        let sent = match conn.wire.write_both(&self.head, &body) {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => return self.close(slot),
+        };
+        conn.progress = now;
+        let done = sent == self.head.len() + body.len();
+        if !done {
+            let of_head = sent.min(self.head.len());
+            let head = Bytes::copy_from_slice(&self.head[of_head..]);
+            http.phase = Phase::Sending(Outgoing { head, body: body.split_off(sent - of_head) });
+            conn.blocked = true;
+        }
+        self.count(|c| &c.sent_bytes, sent as u64);
+        if done {
+            self.finish(slot);
+        }
+    }
+
+    /// An answer has been sent: the next request, or the end.
+    fn finish(&mut self, slot: usize) {
+        let Some((_, http)) = http_conn(&mut self.conns, slot) else { return };
+        http.phase = Phase::Reading;
+        if !http.keep_alive {
+            self.close(slot);
+        }
+    }
+
+    fn refuse_http(&mut self, slot: usize, status: u16, reason: &'static str) {
+        tracing::info!(status, "an HTTP connection was refused");
+        self.count(|c| &c.malformed, 1);
+        if let Some((_, http)) = http_conn(&mut self.conns, slot) {
+            http.keep_alive = false;
+            http.head_only = false;
+        }
+        self.answer(slot, &Reply::text(status, reason), None);
+    }
+
+    /// The peer sends no more. An answer that is under way is finished.
+    fn hang_up(&mut self, slot: usize) {
+        let Some((_, http)) = http_conn(&mut self.conns, slot) else { return };
+        if matches!(http.phase, Phase::Sending(_)) {
+            http.keep_alive = false;
+        } else {
+            self.close(slot);
+        }
+    }
+
+    /// Gives a connection to the general HTTP server.
+    fn hand_over(&mut self, slot: usize, read: &[u8]) {
+        let Ok(permit) = self.shared.handovers.clone().try_reserve_owned() else {
+            let reply = Reply::text(503, "too many requests at once\n");
+            if let Some((_, http)) = http_conn(&mut self.conns, slot) {
+                http.keep_alive = false;
+            }
+            return self.answer(slot, &reply, None);
+        };
+        let Some(conn) = self.remove(slot) else { return };
+        self.count(|c| &c.handed_over, 1);
+        let Wire::Plain(socket) = conn.wire;
+        let socket = std::net::TcpStream::from(OwnedFd::from(socket));
+        permit.send(Handover { socket, read: Bytes::copy_from_slice(read) });
+    }
+}
+
+/// The connection in this slot, if it speaks HTTP.
+fn http_conn(conns: &mut slab::Slab<Conn>, slot: usize) -> Option<(&mut Wire, &mut Http)> {
+    let conn = conns.get_mut(slot)?;
+    match &mut conn.role {
+        Role::Http(http) => Some((&mut conn.wire, http)),
+        Role::Player(_) => None,
+    }
+}
+
+fn is_waiting(conn: Option<&Conn>, ticket: u32) -> bool {
+    let phase = conn.map(|c| &c.role);
+    matches!(phase, Some(Role::Http(Http { phase: Phase::Waiting(w), .. })) if *w == ticket)
+}

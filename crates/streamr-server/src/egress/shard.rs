@@ -1,0 +1,270 @@
+//! One thread of the engine: its sockets, and the loop that serves them.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use tokio::sync::mpsc;
+
+use super::conn::{Conn, Http, Phase, Role, Wire};
+use super::feed::Following;
+use super::mailbox::{Command, Mailbox};
+use super::metrics::{Counters, add, sub};
+use super::waiters::Waiters;
+use super::{Config, Handover, Media};
+
+pub(super) const WAKER: Token = Token(usize::MAX);
+/// Tokens from here down to `WAKER` are listeners, below are connections.
+const LISTENERS: usize = usize::MAX / 2;
+/// One read takes at most this much; requests and RTMP control messages are far smaller.
+const SCRATCH_BYTES: usize = 64 << 10;
+const EVENTS: usize = 1_024;
+/// Timeouts are in seconds, so a connection is looked at this often is enough.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
+/// A whole table is swept in this many steps, so that no step is long.
+const SWEEP_STEPS: usize = 10;
+/// Connections taken before other sockets get their turn.
+const ACCEPTS_MAX: usize = 256;
+
+/// What all shards of an engine have in common.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) media: Arc<dyn Media>,
+    pub(super) mailboxes: Arc<[Mailbox]>,
+    pub(super) counters: Arc<[Counters]>,
+    pub(super) handovers: mpsc::Sender<Handover>,
+}
+
+/// One thread's worth of the engine.
+pub(super) struct Shard {
+    pub(super) index: usize,
+    poll: Poll,
+    pub(super) shared: Arc<Shared>,
+    listeners: Vec<mio::net::TcpListener>,
+    pub(super) conns: Slab<Conn>,
+    pub(super) following: HashMap<u64, Following>,
+    pub(super) waiters: Waiters,
+    pub(super) waits: u32,
+    pub(super) scratch: Vec<u8>,
+    pub(super) head: Vec<u8>,
+    pub(super) now: Instant,
+    date: (u64, String),
+    swept: usize,
+    sweep_at: Instant,
+}
+
+impl Shard {
+    pub(super) fn new(
+        index: usize,
+        poll: Poll,
+        shared: Arc<Shared>,
+        listeners: &[TcpListener],
+    ) -> io::Result<Self> {
+        let mut own = Vec::new();
+        for (i, listener) in listeners.iter().enumerate() {
+            let listener = listener.try_clone()?;
+            listener.set_nonblocking(true)?;
+            let mut listener = mio::net::TcpListener::from_std(listener);
+            poll.registry().register(&mut listener, Token(LISTENERS + i), Interest::READABLE)?;
+            own.push(listener);
+        }
+        Ok(Self {
+            index,
+            poll,
+            shared,
+            listeners: own,
+            conns: Slab::new(),
+            following: HashMap::new(),
+            waiters: Waiters::default(),
+            waits: 0,
+            scratch: vec![0; SCRATCH_BYTES],
+            head: Vec::new(),
+            now: Instant::now(),
+            date: (0, String::new()),
+            swept: 0,
+            sweep_at: Instant::now(),
+        })
+    }
+
+    /// Serves until told to shut down.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut commands = Vec::new();
+        loop {
+            self.now = Instant::now();
+            match self.poll.poll(&mut events, self.patience()) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                done => done?,
+            }
+            self.now = Instant::now();
+            for event in &events {
+                self.handle_event(event);
+            }
+            self.shared.mailboxes[self.index].drain(&mut commands);
+            for command in commands.drain(..) {
+                match command {
+                    Command::Shutdown => return Ok(()),
+                    Command::Play(play) => self.play(*play),
+                    Command::Dirty(stream) => self.schedule(stream),
+                    Command::Advance(topic, version) => self.advance(topic, version),
+                }
+            }
+            self.feed_due();
+            self.sweep();
+        }
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    pub(super) fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64, n: u64) {
+        add(counter(&self.shared.counters[self.index]), n);
+    }
+
+    pub(super) fn discount(&self, counter: impl Fn(&Counters) -> &AtomicU64) {
+        sub(counter(&self.shared.counters[self.index]), 1);
+    }
+
+    /// The time of day for answers, made once a second.
+    pub(super) fn date(&mut self) -> &str {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        if self.date.0 != second {
+            self.date = (second, httpdate::fmt_http_date(now));
+        }
+        &self.date.1
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        let feed = self.following.values().filter_map(|f| f.due).min();
+        let next = feed.map_or(self.sweep_at, |at| at.min(self.sweep_at));
+        Some(next.saturating_duration_since(self.now))
+    }
+
+    fn handle_event(&mut self, event: &Event) {
+        match event.token() {
+            WAKER => {}
+            Token(n) if n >= LISTENERS => self.accept(n - LISTENERS),
+            Token(slot) => self.ready(slot, event),
+        }
+    }
+
+    fn accept(&mut self, listener: usize) {
+        for _ in 0..ACCEPTS_MAX {
+            match self.listeners[listener].accept() {
+                Ok((socket, _)) => self.greet(socket),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    // Out of file descriptors, or the peer left already.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    break;
+                }
+            }
+        }
+        // The listener is edge-triggered and may hold more: ask to be told again.
+        let token = Token(LISTENERS + listener);
+        let socket = &mut self.listeners[listener];
+        if let Err(error) = self.poll.registry().reregister(socket, token, Interest::READABLE) {
+            tracing::error!(%error, "a listener is lost");
+        }
+    }
+
+    fn greet(&mut self, socket: mio::net::TcpStream) {
+        let _ = socket.set_nodelay(true);
+        self.insert(Wire::Plain(socket), Role::Http(Http::default()));
+    }
+
+    /// Takes a connection in, unless there are too many. Its slot, if it was.
+    pub(super) fn insert(&mut self, mut wire: Wire, role: Role) -> Option<usize> {
+        if self.conns.len() >= self.config().connections_max {
+            self.count(|c| &c.refused, 1);
+            return None;
+        }
+        let entry = self.conns.vacant_entry();
+        let slot = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(wire.socket(), Token(slot), interest).ok()?;
+        entry.insert(Conn { wire, role, progress: self.now, blocked: false });
+        self.count(|c| &c.connections, 1);
+        Some(slot)
+    }
+
+    /// Closes a connection, whatever it is doing.
+    pub(super) fn close(&mut self, slot: usize) {
+        if let Some(conn) = self.remove(slot) {
+            drop(conn);
+        }
+    }
+
+    /// Takes a connection out, so that somebody else can have its socket.
+    pub(super) fn remove(&mut self, slot: usize) -> Option<Conn> {
+        let mut conn = self.conns.try_remove(slot)?;
+        let _ = self.poll.registry().deregister(conn.wire.socket());
+        self.discount(|c| &c.connections);
+        match &conn.role {
+            Role::Player(player) => self.leave(player),
+            Role::Http(Http { phase: Phase::Waiting(_), .. }) => self.discount(|c| &c.waiters),
+            Role::Http(_) => {}
+        }
+        Some(conn)
+    }
+
+    fn ready(&mut self, slot: usize, event: &Event) {
+        let Some(conn) = self.conns.get_mut(slot) else { return };
+        let player = matches!(conn.role, Role::Player(_));
+        if event.is_writable() && conn.blocked {
+            conn.blocked = false;
+            if player { self.feed(slot) } else { self.send_rest(slot) }
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            if player { self.listen(slot) } else { self.read(slot, event.is_read_closed()) }
+        }
+    }
+
+    fn sweep(&mut self) {
+        if self.now < self.sweep_at {
+            return;
+        }
+        self.sweep_at = self.now + SWEEP_EVERY;
+        self.expire_waits();
+        let step = self.conns.capacity() / SWEEP_STEPS + 1;
+        for slot in self.swept..self.swept + step {
+            if self.conns.get(slot).is_some_and(|conn| self.is_overdue(conn)) {
+                self.count(|c| &c.stalled, 1);
+                self.close(slot);
+            }
+        }
+        self.swept += step;
+        if self.swept >= self.conns.capacity() {
+            self.swept = 0;
+        }
+    }
+
+    fn is_overdue(&self, conn: &Conn) -> bool {
+        let config = self.config();
+        let patience = match &conn.role {
+            _ if conn.blocked => config.stall_timeout,
+            Role::Http(Http { phase: Phase::Reading, input, .. }) if input.is_empty() => {
+                config.idle_timeout
+            }
+            Role::Http(Http { phase: Phase::Reading, .. }) => config.head_timeout,
+            _ => return false,
+        };
+        self.now.saturating_duration_since(conn.progress) > patience
+    }
+}
+
+/// Makes a socket of another runtime ready for the shard.
+pub(super) fn adopt(socket: TcpStream) -> io::Result<mio::net::TcpStream> {
+    socket.set_nonblocking(true)?;
+    let _ = socket.set_nodelay(true);
+    Ok(mio::net::TcpStream::from_std(socket))
+}

@@ -1,0 +1,109 @@
+//! A live stream as the engine sees it: one writer, and shards that follow.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use psyne::Time;
+use streamr_media::Error;
+use streamr_media::fanout::{Window, Writer};
+use streamr_media::flv::Tag;
+
+use super::mailbox::{Command, Mailbox};
+
+/// A live stream. Whoever ingests it calls [`Stream::publish`]; players follow until
+/// [`Stream::end`]. Made by `Handle::stream`.
+pub struct Stream {
+    id: u64,
+    origin: Instant,
+    writer: Mutex<Writer>,
+    shards: Arc<[Mailbox]>,
+    flags: Box<[Flags]>,
+    ended: AtomicBool,
+}
+
+/// What the writer knows of one shard.
+#[derive(Default)]
+struct Flags {
+    /// The shard has players of this stream.
+    follows: AtomicBool,
+    /// The shard knows that there is something new.
+    told: AtomicBool,
+}
+
+impl Stream {
+    pub(super) fn new(id: u64, writer: Writer, shards: Arc<[Mailbox]>) -> Self {
+        let flags = shards.iter().map(|_| Flags::default()).collect();
+        let (origin, ended) = (Instant::now(), AtomicBool::new(false));
+        Self { id, origin, writer: Mutex::new(writer), shards, flags, ended }
+    }
+
+    /// Sends a tag to all players, within the write batching time. Never blocks on a player.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the tag is over a limit of `fanout::Config`. It is then left out.
+    pub fn publish(&self, tag: &Tag) -> Result<(), Error> {
+        let micros = self.origin.elapsed().as_micros();
+        let now = Time::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+        self.lock().push(now, tag)?;
+        self.tell();
+        Ok(())
+    }
+
+    /// Ends the stream: players are sent what there is, then their connections are closed.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.tell();
+    }
+
+    /// Bytes of media held for players that join or lag.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.lock().window().bytes()
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Says whether `shard` has players and so wants to be told of news.
+    pub(super) fn set_follows(&self, shard: usize, follows: bool) {
+        self.flags[shard].follows.store(follows, Ordering::Release);
+    }
+
+    /// Brings a shard's copy of the window up to date.
+    pub(super) fn catch_up(&self, shard: usize, window: &mut Window) {
+        self.flags[shard].told.store(false, Ordering::Release);
+        let mut writer = self.lock();
+        writer.seal();
+        window.follow(writer.window());
+    }
+
+    /// The shard's first copy of the window.
+    pub(super) fn window(&self) -> Window {
+        self.lock().window().clone()
+    }
+
+    fn tell(&self) {
+        for (flags, mailbox) in self.flags.iter().zip(self.shards.iter()) {
+            let follows = flags.follows.load(Ordering::Acquire);
+            if follows && !flags.told.swap(true, Ordering::AcqRel) {
+                mailbox.send(Command::Dirty(self.id));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("id", &self.id).finish_non_exhaustive()
+    }
+}

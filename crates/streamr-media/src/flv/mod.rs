@@ -1,8 +1,17 @@
 //! FLV: the tags that RTMP carries, the file that wraps them, and Enhanced RTMP v1 and v2 in them.
 
+mod demuxer;
 pub mod file;
+mod metadata;
+mod muxer;
+mod packet;
 
 use bytes::Bytes;
+
+use crate::Error;
+
+pub use demuxer::{Config, Demuxer, Dropped};
+pub use muxer::Muxer;
 
 /// What a tag carries. The numbers are those of FLV tag types and RTMP message types alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,4 +48,8 @@ pub struct Tag {
     /// AUDIODATA, VIDEODATA or SCRIPTDATA, starting with its header byte. Shared, not copied, by
     /// whoever keeps the tag.
     pub body: Bytes,
+}
+
+const fn malformed(reason: &'static str) -> Error {
+    Error::malformed("FLV", reason)
 }

@@ -1,3 +1,16 @@
-//! The streaming server as a library: ingest, fan-out, HTTP, storage.
+#![doc = include_str!("../README.md")]
 
+mod app;
+pub mod config;
 pub mod egress;
+mod error;
+pub mod http;
+pub mod metrics;
+pub mod store;
+pub mod time;
+
+pub use app::{App, Shutdown};
+pub use config::Config;
+pub use error::Error;
+pub use metrics::Metrics;
+pub use store::Store;

@@ -1,0 +1,100 @@
+//! Bodies of replies: JSON, and one form for every error.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::Response;
+use crate::Error;
+
+/// Why a request was not answered as it wished.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Nothing lives at this address.
+    NotFound,
+    /// No token, or a wrong one.
+    Unauthorized,
+    /// Too many wrong tokens from this address.
+    Throttled,
+    /// The request says what cannot be done.
+    Bad(String),
+    /// The answer took too long.
+    Slow,
+    /// What a part of the server said.
+    Error(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// `value` as JSON that nobody may keep.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(value).unwrap_or_else(|error| panic!("our own JSON: {error}"));
+    with_type(status, "application/json", body.into())
+}
+
+/// `{"error":{"code","message"}}`
+pub(super) fn error(fault: &Fault) -> Response {
+    let (status, code, message) = words(fault);
+    let body = serde_json::json!({ "error": { "code": code, "message": message } });
+    let mut response = json(status, &body);
+    let extra = match status {
+        StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer")),
+        StatusCode::TOO_MANY_REQUESTS => Some((header::RETRY_AFTER, "60")),
+        _ => None,
+    };
+    if let Some((name, value)) = extra {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn words(fault: &Fault) -> (StatusCode, &'static str, String) {
+    match fault {
+        Fault::NotFound => (StatusCode::NOT_FOUND, "not_found", "nothing lives here".to_owned()),
+        Fault::Unauthorized => (
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "send the admin token: `Authorization: Bearer …`".to_owned(),
+        ),
+        Fault::Throttled => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "throttled",
+            "too many wrong tokens from this address: wait a minute".to_owned(),
+        ),
+        Fault::Bad(message) => (StatusCode::BAD_REQUEST, "bad_request", message.clone()),
+        Fault::Slow => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "slow",
+            "the answer took longer than http.request_timeout_ms".to_owned(),
+        ),
+        Fault::Error(error) => (status(error), error.code(), error.to_string()),
+    }
+}
+
+fn status(error: &Error) -> StatusCode {
+    match error {
+        Error::NoStream(_) => StatusCode::NOT_FOUND,
+        Error::NameTaken(_) | Error::State(_) => StatusCode::CONFLICT,
+        Error::Limit { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        Error::Rule(rule) => match rule.code() {
+            "bad_state" | "busy" => StatusCode::CONFLICT,
+            _ => StatusCode::BAD_REQUEST,
+        },
+        Error::StoreLocked(_) | Error::StoreFull(_) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// A body of this type that nobody may keep.
+pub(super) fn with_type(status: StatusCode, mime: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(mime));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

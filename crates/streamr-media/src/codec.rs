@@ -4,10 +4,14 @@
 //! All readers are bounded by their input: they never allocate more than it holds.
 
 pub mod aac;
+pub mod av1;
 mod bits;
 pub mod h264;
+pub mod hevc;
 pub mod nal;
 pub mod opus;
+pub mod stamp;
+pub mod vp9;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -56,8 +60,18 @@ pub fn describe(codec: Codec, id: TrackId, config: Bytes) -> Result<Track, Error
             };
             (parsed.build(), "opus".to_owned(), format)
         }
-        Codec::Hevc | Codec::Av1 | Codec::Vp9 => {
-            return Err(Error::Unsupported { format: "codec", feature: "this codec yet" });
+        Codec::Hevc => {
+            let sps = hevc::Config::parse(&config)?.first_sps()?;
+            (with_four_byte_lengths(config, 21), sps.codec_string(), sps.shape.format())
+        }
+        Codec::Av1 => {
+            let header = av1::parse_config(&config)?;
+            (config, header.codec_string(), header.shape.format())
+        }
+        Codec::Vp9 => {
+            let shape = VideoShape { width: 0, height: 0, frames_per_kilosecond: None };
+            let name = vp9::Config::parse(&config)?.codec_string();
+            (config, name, shape.format())
         }
     };
     Ok(Track { id, codec, config, codec_string, format })
@@ -71,7 +85,23 @@ pub fn describe(codec: Codec, id: TrackId, config: Bytes) -> Result<Track, Error
 pub fn length_bytes(codec: Codec, config: &Bytes) -> Result<Option<u8>, Error> {
     match codec {
         Codec::H264 => Ok(Some(h264::Config::parse(config)?.length_bytes)),
+        Codec::Hevc => Ok(Some(hevc::Config::parse(config)?.length_bytes)),
         _ => Ok(None),
+    }
+}
+
+/// The configuration record that a keyframe brings in band, for sources without one (MPEG-TS);
+/// `None` if it brings none.
+///
+/// # Errors
+/// What it brings is malformed.
+pub fn config_in_band(codec: Codec, keyframe: &[u8]) -> Result<Option<Bytes>, Error> {
+    match codec {
+        Codec::H264 => h264::Config::from_sample(keyframe).map(|found| found.build()).transpose(),
+        Codec::Hevc => hevc::Config::from_sample(keyframe).map(|found| found.build()).transpose(),
+        Codec::Av1 => av1::build_config(keyframe),
+        Codec::Vp9 => Ok(vp9::Keyframe::parse(keyframe)?.map(|frame| frame.config())),
+        Codec::Aac | Codec::Opus => Ok(None),
     }
 }
 
@@ -81,7 +111,10 @@ pub fn length_bytes(codec: Codec, config: &Bytes) -> Result<Option<u8>, Error> {
 pub fn is_keyframe(codec: Codec, data: &[u8]) -> bool {
     match codec {
         Codec::H264 => h264::is_keyframe(data),
-        _ => true,
+        Codec::Hevc => hevc::is_keyframe(data),
+        Codec::Av1 => av1::is_keyframe(data),
+        Codec::Vp9 => vp9::is_keyframe(data),
+        Codec::Aac | Codec::Opus => true,
     }
 }
 
@@ -96,9 +129,33 @@ pub fn refresh(track: &Track, keyframe: &[u8]) -> Result<Option<Track>, Error> {
             .refreshed(keyframe)
             .map(|config| config.build())
             .transpose()?,
-        _ => None,
+        Codec::Hevc => hevc::Config::parse(&track.config)?
+            .refreshed(keyframe)
+            .map(|config| config.build())
+            .transpose()?,
+        Codec::Av1 => {
+            let found = av1::sequence_header(keyframe).map(|obu| obu.payload);
+            let same = found.is_none() || found == av1::config_header(&track.config);
+            if same { None } else { av1::build_config(keyframe)? }
+        }
+        Codec::Vp9 => return refresh_vp9(track, keyframe),
+        Codec::Aac | Codec::Opus => None,
     };
     config.map(|config| describe(track.codec, track.id, config)).transpose()
+}
+
+fn refresh_vp9(track: &Track, keyframe: &[u8]) -> Result<Option<Track>, Error> {
+    let Some(frame) = vp9::Keyframe::parse(keyframe)? else { return Ok(None) };
+    let vp9::Keyframe { width, height, profile, bit_depth, .. } = frame;
+    let shape = VideoShape { width, height, frames_per_kilosecond: None };
+    let known = vp9::Config::parse(&track.config)?;
+    let config = if (known.profile, known.bit_depth) == (profile, bit_depth) {
+        track.config.clone()
+    } else {
+        frame.config()
+    };
+    let next = Track { format: shape.format(), ..describe(Codec::Vp9, track.id, config)? };
+    Ok((next != *track).then_some(next))
 }
 
 /// Sets the two low bits of the byte that holds `lengthSizeMinusOne`; its other bits are reserved

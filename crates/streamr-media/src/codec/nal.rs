@@ -51,7 +51,7 @@ fn trim_zeros(unit: &[u8]) -> &[u8] {
 pub fn length_prefixed(
     data: &[u8],
     length_bytes: u8,
-) -> impl Iterator<Item = Result<&[u8], Error>> {
+) -> impl Iterator<Item = Result<&[u8], Error>> + Clone {
     let mut rest = data;
     core::iter::from_fn(move || {
         while !rest.is_empty() {
@@ -76,7 +76,7 @@ fn split_unit(data: &[u8], length_bytes: usize) -> Option<(&[u8], &[u8])> {
 
 /// The well-formed units of a sample with 4-byte lengths, as [`crate::media::Frame`] carries them;
 /// stops at the first broken one.
-pub fn units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn units(data: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     length_prefixed(data, 4).map_while(Result::ok)
 }
 

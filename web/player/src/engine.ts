@@ -73,6 +73,8 @@ export class HlsEngine implements Engine {
   private mediaRecoveries = 0;
   private lastCc: number | null = null;
   private everLive = false;
+  /** Codecs of video and audio as the initialization segments say, should the playlist be silent. */
+  private parsed: (string | undefined)[] = [];
 
   static supported(): boolean {
     return Hls.isSupported();
@@ -98,6 +100,10 @@ export class HlsEngine implements Engine {
     hls.on(Hls.Events.FRAG_LOADED, (_, { frag, part, payload }) => {
       const meter = frag.type === "audio" ? this.rates.audio : this.rates.main;
       if (frag.sn !== "initSegment") meter.push(payload.byteLength, (part ?? frag).duration);
+    });
+    hls.on(Hls.Events.BUFFER_CODECS, (_, { video, audio }) => {
+      const tracks = [video, audio].map((track) => track?.levelCodec || track?.codec);
+      this.parsed = tracks.map((codec, index) => codec ?? this.parsed[index]);
     });
     hls.loadSource(src);
     hls.attachMedia(video);
@@ -138,10 +144,10 @@ export class HlsEngine implements Engine {
   }
 
   get codecs(): string {
-    const { levels, currentLevel, audioTrack, audioTracks } = this.hls;
+    const { levels, currentLevel } = this.hls;
     const level = levels[currentLevel] ?? levels[0];
-    const audio = audioTracks[audioTrack]?.audioCodec ?? level?.audioCodec;
-    return [level?.videoCodec, audio].filter(Boolean).join(", ");
+    const known = [level?.videoCodec ?? this.parsed[0], level?.audioCodec ?? this.parsed[1]];
+    return known.filter(Boolean).join(", ");
   }
 
   get bitrate(): number | null {

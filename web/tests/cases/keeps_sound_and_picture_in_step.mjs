@@ -1,0 +1,134 @@
+// The sample has a white flash (its first two frames) and a 1 kHz beep at the start of each second.
+// How far apart do they leave the player?
+//
+// Picture. Every presented frame is drawn to a small canvas and its brightness taken. A frame's
+// `mediaTime` is exact, but the moment of its presentation is rounded to the screen's refresh and
+// jitters with the main thread. So a flash is put at its first frame's media time plus the median of
+// `display time − media time` over the second around it: finer than a frame.
+//
+// Sound. The element is routed through an audio worklet, which finds each beep's first sample in
+// the context's own sample count. That count becomes page time by a constant: worklet messages can
+// only arrive late, so the lower edge (10th percentile) of `arrival − context time` is taken.
+//
+// Bias. The browser's way from element to worklet and to the screen has its own delays. They are
+// measured by the same means on the sample file itself, played by a plain <video> in the same page,
+// and subtracted: what remains is what ingest, packaging and player have done.
+//
+// Skew is beep minus flash, paired by nearness; positive means that the sound is late.
+import { readFile } from "node:fs/promises";
+import { expect, quantile, until, watch, withPage } from "../harness.mjs";
+
+const SAMPLE = process.env.SAMPLE ?? new URL("../../../assets/clapper.mp4", import.meta.url);
+const SECONDS = Number(process.env.SKEW_SECONDS ?? 15);
+const SKEW_MAX_MS = 40;
+
+const WORKLET = `
+registerProcessor("beeps", class extends AudioWorkletProcessor {
+  constructor() { super(); this.quiet = 1; this.blocks = 0; }
+  process([input]) {
+    const samples = input[0];
+    if (samples) {
+      const first = samples.findIndex((sample) => Math.abs(sample) > 0.02);
+      // A beep begins after a quarter of a second of silence; within one, a sine crosses zero.
+      if (first >= 0 && this.quiet > 0.25 * sampleRate)
+        this.port.postMessage({ beep: (currentFrame + first) / sampleRate });
+      this.quiet = first >= 0 ? 0 : this.quiet + samples.length;
+    }
+    if (++this.blocks % 8 === 0) this.port.postMessage({ now: currentFrame / sampleRate });
+    return true;
+  }
+});`;
+
+/** Runs in the page: plays the sample beside the player, for its bias. */
+async function addReference(base64) {
+  document.querySelector("streamr-player").pause();
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const video = document.createElement("video");
+  video.id = "reference";
+  video.loop = true;
+  video.src = URL.createObjectURL(new Blob([bytes], { type: "video/mp4" }));
+  document.body.prepend(video);
+  await video.play();
+}
+
+/** Runs in the page: collects frames, beeps and clock readings for `ms`. */
+async function collect({ ms, worklet, reference }) {
+  const player = document.querySelector("streamr-player");
+  const video = reference ? document.getElementById("reference") : player.video;
+  video.muted = false;
+  video.volume = 1;
+  const audio = new AudioContext({ latencyHint: "interactive" });
+  const script = new Blob([worklet], { type: "text/javascript" });
+  await audio.audioWorklet.addModule(URL.createObjectURL(script));
+  const node = new AudioWorkletNode(audio, "beeps");
+  audio.createMediaElementSource(video).connect(node);
+  node.connect(audio.destination);
+  const found = { frames: [], beeps: [], clock: [] };
+  node.port.onmessage = ({ data }) => {
+    if (data.beep !== undefined) found.beeps.push(data.beep);
+    else found.clock.push(performance.now() / 1000 - data.now);
+  };
+  const pen = new OffscreenCanvas(16, 9).getContext("2d", { willReadFrequently: true });
+  const onFrame = (_now, { mediaTime, expectedDisplayTime }) => {
+    pen.drawImage(video, 0, 0, 16, 9);
+    const { data } = pen.getImageData(0, 0, 16, 9);
+    const light = data.reduce((sum, value) => sum + value, 0) / data.length / 255;
+    found.frames.push({ mediaTime, shown: expectedDisplayTime / 1000, light });
+    video.requestVideoFrameCallback(onFrame);
+  };
+  video.requestVideoFrameCallback(onFrame);
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  await audio.close();
+  return found;
+}
+
+const WHITE = 0.9;
+const AROUND_S = 0.5;
+
+/** First frames of flashes, s of page time. */
+function flashes(frames) {
+  const starts = frames.filter(
+    ({ light }, index) => index > 0 && light > WHITE && frames[index - 1].light < WHITE,
+  );
+  return starts.map((start) => {
+    const near = frames.filter(({ shown }) => Math.abs(shown - start.shown) < AROUND_S);
+    return start.mediaTime + quantile(near.map(({ mediaTime, shown }) => shown - mediaTime), 0.5);
+  });
+}
+
+/** Beep minus flash for each flash that has a beep, ms. */
+function skews({ frames, beeps, clock }) {
+  const offset = quantile(clock, 0.1);
+  const heard = beeps.map((time) => time + offset);
+  const seen = flashes(frames);
+  const nearest = (flash) =>
+    heard
+      .map((beep) => (beep - flash) * 1000)
+      .reduce((best, skew) => (Math.abs(skew) < Math.abs(best) ? skew : best), Infinity);
+  const found = seen.map(nearest).filter((skew) => Math.abs(skew) < 500);
+  expect(found.length >= SECONDS / 3, `${seen.length} flashes and ${heard.length} beeps`);
+  return found;
+}
+
+export default () =>
+  withPage(
+    async (page) => {
+      const ms = SECONDS * 1000;
+      await watch(page);
+      await until(page, "ordinary speed", (m) => m.playback_rate === 1);
+      const played = skews(await page.evaluate(collect, { ms, worklet: WORKLET }));
+      await page.evaluate(addReference, await readFile(SAMPLE, "base64"));
+      const bias = skews(await page.evaluate(collect, { ms, worklet: WORKLET, reference: true }));
+      const skew = quantile(played, 0.5) - quantile(bias, 0.5);
+      expect(Math.abs(skew) <= SKEW_MAX_MS, `sound is ${skew.toFixed(1)} ms late`);
+      const round = (value) => Math.round(value * 10) / 10;
+      const spread = quantile(played, 0.9) - quantile(played, 0.1);
+      return {
+        skew_ms: round(skew),
+        spread_ms: round(spread),
+        bias_ms: round(quantile(bias, 0.5)),
+        pairs: played.length,
+      };
+    },
+    { sound: true, anyScript: true },
+  );

@@ -1,0 +1,4 @@
+//! The bodies of all fuzz targets, as plain functions. See README.md.
+
+pub mod drive;
+pub mod media;

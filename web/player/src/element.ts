@@ -88,7 +88,7 @@ export class StreamrPlayer extends HTMLElement {
     const { video } = this.view;
     video.muted = this.hasAttribute("muted");
     video.volume = storedVolume();
-    this.session = new Session(video, () => this.render());
+    this.session = new Session(video, () => this.render(), () => void this.play());
     this.listen();
     this.refreshTimer = window.setInterval(() => this.refresh(), REFRESH_MS);
     this.load();
@@ -112,13 +112,14 @@ export class StreamrPlayer extends HTMLElement {
   load(): void {
     if (!this.session) return;
     if (!this.src) return this.session.close();
+    this.session.wantsPlay = this.getAttribute("autoplay") !== "false";
     this.session.open(this.src);
-    if (this.getAttribute("autoplay") !== "false") void this.play();
   }
 
   /** Plays; muted if the browser allows no sound without a gesture. */
   async play(): Promise<void> {
     const { video } = this.view;
+    if (this.session) this.session.wantsPlay = true;
     try {
       await video.play();
     } catch (error) {
@@ -130,7 +131,7 @@ export class StreamrPlayer extends HTMLElement {
   }
 
   pause(): void {
-    if (this.session) this.session.following = false;
+    if (this.session) Object.assign(this.session, { following: false, wantsPlay: false });
     this.view.video.pause();
   }
 

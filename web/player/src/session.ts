@@ -25,6 +25,8 @@ export class Session {
   problem = "";
   /** The viewer wants to be at the live edge. */
   following = true;
+  /** The viewer wants to see the stream; opening it anew goes on playing. */
+  wantsPlay = true;
 
   private engine: Engine | null = null;
   private src = "";
@@ -42,16 +44,20 @@ export class Session {
   private discontinuities = 0;
   private reconnects = 0;
 
-  /** @param changed called whenever `state` or the quality choices may have changed */
+  /**
+   * @param changed called whenever `state` or the quality choices may have changed
+   * @param play called when a source was opened and `wantsPlay`: a new source leaves the element paused
+   */
   constructor(
     private readonly video: HTMLVideoElement,
     private readonly changed: () => void,
+    private readonly play: () => void,
   ) {
     const on = (type: string, handle: () => void) =>
       video.addEventListener(type, handle, { signal: this.abort.signal });
     on("playing", () => this.progressed());
     on("waiting", () => this.waiting());
-    on("pause", () => this.active && !video.ended && this.become("paused"));
+    on("pause", () => this.active && video.paused && !video.ended && this.become("paused"));
     on("ended", () => this.fail("offline", "the broadcast has ended"));
     this.watch = window.setInterval(() => this.tick(), WATCH_MS);
   }
@@ -160,6 +166,7 @@ export class Session {
       this.engine = new NativeEngine(this.src, this.video, events);
     else return this.refuse("This browser cannot play live video. Please try a current one.");
     this.awaitFirstFrame(this.engine);
+    if (this.wantsPlay) this.play();
   }
 
   private stop(): void {

@@ -1,2 +1,55 @@
-//! The `streamr` command.
-fn main() {}
+//! The project's own commands. `cargo xtask help` lists them.
+
+mod sample;
+mod setup;
+mod sh;
+mod test;
+mod tidy;
+mod web;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Everything the project does to itself, on a fresh Debian with only Rust and git.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing: Debian packages, npm packages, cargo tools.
+    Setup,
+    /// Run every test there is, as CI does.
+    Test(test::Args),
+    /// Build the web pages that the binary embeds.
+    Web,
+    /// Check the rules of the house that a machine can check.
+    Tidy,
+    /// Make the clapperboard sample clip again (assets/clapper.mp4).
+    Sample,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            sh::say(&format!("failed: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Setup => setup::everything(),
+        Command::Test(args) => test::run(&args),
+        Command::Web => web::build(),
+        Command::Tidy => tidy::run(),
+        Command::Sample => sample::make(),
+    }
+}

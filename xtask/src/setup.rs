@@ -1,0 +1,98 @@
+//! Installs what is missing. Nothing is skipped: what cannot be installed is an error.
+
+use anyhow::{Context, Result, bail};
+
+use crate::{sh, web};
+
+/// A program and the Debian package that brings it.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+const fn tool(program: &'static str, package: &'static str) -> Tool {
+    Tool { program, package }
+}
+
+/// What building needs: a C compiler for SQLite and ring.
+const BUILD: &[Tool] = &[tool("cc", "build-essential"), tool("git", "git")];
+/// What the demo needs on top.
+const DEMO: &[Tool] = &[tool("ffmpeg", "ffmpeg"), tool("node", "nodejs"), tool("npm", "npm")];
+/// What the tests need on top.
+const TEST: &[Tool] = &[
+    tool("chromium", "chromium"),
+    tool("nginx", "nginx"),
+    tool("gst-launch-1.0", "gstreamer1.0-tools"),
+];
+/// Packages without a program of their own, with a file that shows that they are there.
+const TEST_FILES: &[(&str, &str)] = &[
+    ("libnginx-mod-rtmp", "usr/lib/nginx/modules/ngx_rtmp_module.so"),
+    ("gstreamer1.0-plugins-base", "gstreamer-1.0/libgstvideotestsrc.so"),
+    ("gstreamer1.0-plugins-good", "gstreamer-1.0/libgstflv.so"),
+    ("gstreamer1.0-plugins-bad", "gstreamer-1.0/libgstrtmp2.so"),
+    ("gstreamer1.0-plugins-ugly", "gstreamer-1.0/libgstx264.so"),
+    ("gstreamer1.0-libav", "gstreamer-1.0/libgstlibav.so"),
+];
+
+/// What `demo` needs: compiler, ffmpeg, node, the pages.
+pub(crate) fn demo() -> Result<()> {
+    demo_packages()?;
+    web::build_if_stale()
+}
+
+/// The Debian packages of the demo alone.
+pub(crate) fn demo_packages() -> Result<()> {
+    install(&missing(&[BUILD, DEMO]))
+}
+
+/// What `test` needs: all of that, a browser, peers, nextest, npm packages.
+pub(crate) fn everything() -> Result<()> {
+    let mut packages = missing(&[BUILD, DEMO, TEST]);
+    packages.extend(TEST_FILES.iter().filter(|(_, file)| !exists(file)).map(|(name, _)| *name));
+    install(&packages)?;
+    nextest()?;
+    web::build_if_stale()
+}
+
+fn missing(lists: &[&[Tool]]) -> Vec<&'static str> {
+    lists
+        .iter()
+        .flat_map(|list| list.iter())
+        .filter(|t| !sh::has(t.program))
+        .map(|t| t.package)
+        .collect()
+}
+
+fn exists(file: &str) -> bool {
+    let libs = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    ["/", libs.as_str()].iter().any(|dir| std::path::Path::new(dir).join(file).exists())
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !sh::has("apt-get") {
+        bail!("install these yourself, this is not Debian: {}", packages.join(" "));
+    }
+    sh::say(&format!("installing {}", packages.join(" ")));
+    apt(&["update", "-qq"])?;
+    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    args.extend(packages);
+    apt(&args).with_context(|| format!("these are needed: {}", packages.join(" ")))
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let root = sh::output(sh::cmd("id", &["-u"]))?.trim() == "0";
+    let mut words: Vec<&str> = if root { vec![] } else { vec!["sudo"] };
+    words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    words.extend(args);
+    sh::run(sh::cmd(words[0], &words[1..]))
+}
+
+fn nextest() -> Result<()> {
+    if sh::has("cargo-nextest") {
+        return Ok(());
+    }
+    sh::run(sh::cargo(&["install", "--locked", "cargo-nextest"]))
+}

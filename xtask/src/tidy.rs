@@ -1,0 +1,83 @@
+//! The rules of the house that a machine can check. ARCHITECTURE.md and STYLE.md say why they stand.
+
+mod layers;
+mod rust;
+mod text;
+
+use anyhow::{Result, bail};
+
+use crate::sh;
+
+/// One broken rule: where, and what to do.
+pub(crate) struct Finding {
+    /// Path in the repository, with a line where there is one.
+    pub(crate) place: String,
+    /// What is wrong and what to do.
+    pub(crate) message: String,
+}
+
+impl Finding {
+    pub(crate) fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { place: place.into(), message: message.into() }
+    }
+}
+
+/// A file that git tracks or would track.
+pub(crate) struct File {
+    /// Path from the root, with slashes.
+    pub(crate) path: String,
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl File {
+    /// Its text, if it is text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.bytes).ok()
+    }
+
+    /// Whether it is Rust that ships, or Rust that tests.
+    pub(crate) fn is_rust(&self) -> bool {
+        self.path.ends_with(".rs")
+    }
+}
+
+/// Formatting, lints, layers, sizes, words.
+pub(crate) fn run() -> Result<()> {
+    let files = files()?;
+    let mut findings = layers::check(&files)?;
+    for file in &files {
+        findings.extend(text::check(file));
+        if file.is_rust() {
+            findings.extend(rust::check(file));
+        }
+    }
+    for finding in &findings {
+        sh::say(&format!("{}: {}", finding.place, finding.message));
+    }
+    sh::run(sh::cargo(&["fmt", "--all", "--check"]))?;
+    sh::run(sh::cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    if !findings.is_empty() {
+        bail!("tidy: {} rules are broken", findings.len());
+    }
+    sh::say(&format!("tidy: {} files keep the rules of the house", files.len()));
+    Ok(())
+}
+
+fn files() -> Result<Vec<File>> {
+    let list = sh::output(sh::cmd("git", &["ls-files", "-co", "--exclude-standard"]))?;
+    let root = sh::root();
+    let read = |path: &str| {
+        let bytes = std::fs::read(root.join(path)).ok()?;
+        Some(File { path: path.to_owned(), bytes })
+    };
+    Ok(list.lines().filter_map(read).collect())
+}

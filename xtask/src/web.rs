@@ -1,0 +1,50 @@
+//! Builds the pages that the binary embeds.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::Result;
+
+use crate::sh;
+
+/// `npm ci` and `npm run build` in web/; the result lies in web/dist.
+pub(crate) fn build() -> Result<()> {
+    npm(&["ci", "--no-audit", "--no-fund"])?;
+    npm(&["run", "build"])
+}
+
+/// The same, unless web/dist is newer than everything it is made from.
+pub(crate) fn build_if_stale() -> Result<()> {
+    let web = sh::root().join("web");
+    let built = modified(&web.join("dist/index.html"));
+    if built.is_some_and(|built| newest(&web) <= built) {
+        return Ok(());
+    }
+    build()
+}
+
+/// Runs npm in web/.
+pub(crate) fn npm(args: &[&str]) -> Result<()> {
+    let mut command = sh::cmd("npm", args);
+    command.current_dir(sh::root().join("web"));
+    sh::run(command)
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|meta| meta.modified()).ok()
+}
+
+/// The youngest source below a folder; what is made or fetched does not count.
+fn newest(dir: &Path) -> SystemTime {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| {
+            !matches!(entry.file_name().to_str(), Some("dist" | "node_modules" | "tests"))
+        })
+        .filter_map(|entry| {
+            let path = entry.path();
+            if path.is_dir() { Some(newest(&path)) } else { modified(&path) }
+        })
+        .max()
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}

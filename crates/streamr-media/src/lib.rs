@@ -6,6 +6,8 @@ mod error;
 pub mod fanout;
 pub mod flv;
 pub mod media;
+pub mod mp4;
 pub mod rtmp;
+pub mod ts;
 
 pub use error::Error;

@@ -1,0 +1,248 @@
+//! Elementary streams: PES payloads become tracks and frames.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::pes::{Assembler, Pes};
+use super::psi::Elementary;
+use crate::codec::{self, aac, h264, hevc, nal, opus};
+use crate::media::{Codec, Event, Frame, Track, TrackId};
+
+/// An ADTS frame's length has 13 bits.
+const ADTS_BYTES_MAX: usize = 8191;
+
+/// One elementary stream of the program.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) elementary: Elementary,
+    pub(super) assembler: Assembler,
+    id: TrackId,
+    track: Option<Track>,
+    /// The start of an ADTS frame that the next PES goes on with.
+    rest: Vec<u8>,
+    clock: Clock,
+}
+
+/// When the next audio frame begins.
+#[derive(Debug, Default)]
+struct Clock {
+    start_us: Option<i64>,
+    samples: u64,
+    sample_rate: u32,
+}
+
+impl Clock {
+    fn set(&mut self, start_us: i64) {
+        (self.start_us, self.samples) = (Some(start_us), 0);
+    }
+
+    fn advance(&mut self, samples: u32, sample_rate: u32) -> Option<i64> {
+        let now = self.now_us();
+        if self.sample_rate != sample_rate {
+            (self.start_us, self.samples, self.sample_rate) = (now, 0, sample_rate);
+        }
+        self.samples += u64::from(samples);
+        now
+    }
+
+    fn now_us(&self) -> Option<i64> {
+        let passed_us = (self.samples * 1_000_000).checked_div(u64::from(self.sample_rate));
+        Some(self.start_us? + passed_us.unwrap_or(0) as i64)
+    }
+}
+
+impl Stream {
+    pub(super) fn new(elementary: Elementary, index: u8) -> Self {
+        Self {
+            elementary,
+            assembler: Assembler::default(),
+            id: TrackId { kind: elementary.codec.kind(), index },
+            track: None,
+            rest: Vec::new(),
+            clock: Clock::default(),
+        }
+    }
+
+    pub(super) const fn id(&self) -> TrackId {
+        self.id
+    }
+
+    /// Bytes were lost.
+    pub(super) fn drop_damaged(&mut self) {
+        self.assembler.drop_damaged();
+        self.rest.clear();
+    }
+
+    /// Turns a PES packet into events; `times_us` are its unwrapped PTS and DTS.
+    pub(super) fn take(
+        &mut self,
+        pes: &Pes,
+        times_us: Option<(i64, i64)>,
+        events: &mut VecDeque<Event>,
+    ) {
+        match self.elementary.codec {
+            Codec::Aac => self.take_adts(&pes.payload, times_us, events),
+            Codec::Opus => self.take_opus(&pes.payload, times_us, events),
+            codec => {
+                if let Some(times_us) = times_us {
+                    self.take_picture(codec, &pes.payload, times_us, events);
+                }
+            }
+        }
+    }
+
+    /// One access unit a PES packet, as every live muxer writes them.
+    fn take_picture(
+        &mut self,
+        codec: Codec,
+        payload: &[u8],
+        (pts_us, dts_us): (i64, i64),
+        events: &mut VecDeque<Event>,
+    ) {
+        let kept: Vec<&[u8]> =
+            nal::annex_b(payload).filter(|unit| !is_padding(codec, unit)).collect();
+        let data = nal::join(kept.into_iter());
+        let keyframe = codec::is_keyframe(codec, &data);
+        if keyframe && let Some(track) = self.renewed(codec, &data) {
+            self.announce(track, events);
+        }
+        if self.track.is_some() && !data.is_empty() {
+            events.push_back(Event::Frame(Frame {
+                track: self.id,
+                dts_us,
+                pts_us,
+                keyframe,
+                data,
+            }));
+        }
+    }
+
+    /// The track, if a keyframe brings it or changes it. Damaged parameter sets change nothing.
+    fn renewed(&self, codec: Codec, keyframe: &[u8]) -> Option<Track> {
+        if let Some(track) = &self.track {
+            return codec::refresh(track, keyframe).ok().flatten();
+        }
+        let config = codec::config_in_band(codec, keyframe).ok().flatten()?;
+        codec::describe(codec, self.id, config).ok()
+    }
+
+    fn announce(&mut self, track: Track, events: &mut VecDeque<Event>) {
+        self.track = Some(track.clone());
+        events.push_back(Event::Track(track));
+    }
+
+    fn take_adts(
+        &mut self,
+        payload: &[u8],
+        times_us: Option<(i64, i64)>,
+        events: &mut VecDeque<Event>,
+    ) {
+        let mut pending_us = times_us.map(|(pts_us, _)| pts_us);
+        let joined = [&core::mem::take(&mut self.rest)[..], payload].concat();
+        let carried_bytes = joined.len() - payload.len();
+        let mut rest = &joined[..];
+        while !rest.is_empty() {
+            // The time belongs to the first frame that begins in this packet.
+            if joined.len() - rest.len() >= carried_bytes
+                && let Some(start_us) = pending_us.take()
+            {
+                self.clock.set(start_us);
+            }
+            match aac::Adts::parse(rest) {
+                Ok(Some(header)) if header.frame_bytes <= rest.len() => {
+                    let (frame, after) = rest.split_at(header.frame_bytes);
+                    self.take_adts_frame(&header, frame, events);
+                    rest = after;
+                }
+                Ok(_) => break,
+                Err(_) => rest = &rest[1..],
+            }
+        }
+        if rest.len() <= ADTS_BYTES_MAX {
+            self.rest = rest.to_vec();
+        }
+    }
+
+    fn take_adts_frame(&mut self, header: &aac::Adts, frame: &[u8], events: &mut VecDeque<Event>) {
+        let known = self.track.as_ref().is_some_and(|track| track.config[..] == header.config);
+        if !known {
+            match codec::describe(Codec::Aac, self.id, header.config()) {
+                Ok(track) => self.announce(track, events),
+                Err(_) => return,
+            }
+        }
+        let time_us = self.clock.advance(header.samples, header.sample_rate);
+        let data = Bytes::copy_from_slice(&frame[header.header_bytes..]);
+        self.emit_sound(time_us, data, events);
+    }
+
+    fn take_opus(
+        &mut self,
+        payload: &[u8],
+        times_us: Option<(i64, i64)>,
+        events: &mut VecDeque<Event>,
+    ) {
+        if let Some((pts_us, _)) = times_us {
+            self.clock.set(pts_us);
+        }
+        if self.track.is_none() {
+            let config = opus::Config::plain(self.elementary.channels).build();
+            match codec::describe(Codec::Opus, self.id, config) {
+                Ok(track) => self.announce(track, events),
+                Err(_) => return,
+            }
+        }
+        let mut rest = payload;
+        while let Some((packet, after)) = split_opus(rest) {
+            rest = after;
+            let samples = opus::packet_samples(packet).unwrap_or(0);
+            let time_us = self.clock.advance(samples, opus::SAMPLE_RATE);
+            self.emit_sound(time_us, Bytes::copy_from_slice(packet), events);
+        }
+    }
+
+    fn emit_sound(&self, time_us: Option<i64>, data: Bytes, events: &mut VecDeque<Event>) {
+        let Some(time_us) = time_us.filter(|_| !data.is_empty()) else { return };
+        let (track, keyframe) = (self.id, true);
+        events.push_back(Event::Frame(Frame {
+            track,
+            dts_us: time_us,
+            pts_us: time_us,
+            keyframe,
+            data,
+        }));
+    }
+}
+
+/// Access unit delimiters, filler and ends of sequences: MP4 has no use for them.
+fn is_padding(codec: Codec, unit: &[u8]) -> bool {
+    match codec {
+        Codec::H264 => (9..=12).contains(&h264::unit_type(unit)),
+        _ => (35..=38).contains(&hevc::unit_type(unit)),
+    }
+}
+
+/// The first access unit behind its control header, and what follows.
+fn split_opus(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&[prefix, flags], mut rest) = data.split_first_chunk::<2>()?;
+    if prefix != 0x7f || flags & 0xe0 != 0xe0 {
+        return None;
+    }
+    let mut length = 0;
+    loop {
+        let (&byte, after) = rest.split_first()?;
+        rest = after;
+        length += usize::from(byte);
+        if byte != 255 {
+            break;
+        }
+    }
+    let trim_bytes = [0x10, 0x08].into_iter().filter(|flag| flags & flag != 0).count() * 2;
+    rest = rest.get(trim_bytes..)?;
+    if flags & 4 != 0 {
+        let (&extension_bytes, after) = rest.split_first()?;
+        rest = after.get(usize::from(extension_bytes)..)?;
+    }
+    rest.split_at_checked(length)
+}

@@ -37,9 +37,9 @@ pub struct PlayerControl {
 }
 
 impl PlayerControl {
-    pub(super) fn new(mut link: Link, stream: u32) -> Self {
+    pub(super) fn new(mut link: Link, stream: u32, left: bool) -> Self {
         link.reader.limit(LIMITS);
-        Self { link, stream, paused: false, left: false, reported: (false, false) }
+        Self { link, stream, paused: false, left, reported: (false, false) }
     }
 
     /// Takes bytes from the player: acknowledgements, pings, `pause`, `seek`, `deleteStream`.

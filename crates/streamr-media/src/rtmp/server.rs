@@ -266,17 +266,16 @@ impl Server {
         player::send_end(&mut self.link, stream.0);
     }
 
-    /// Takes the machine apart so that somebody else can write media to the socket.
-    ///
-    /// # Panics
-    /// `stream` was not accepted as a player.
+    /// Takes the machine apart so that somebody else can write media to the socket. If the client
+    /// has gone from the stream since it asked, the control says [`super::PlayerEvent::Left`]
+    /// first.
     #[must_use]
     pub fn into_player(mut self, stream: StreamId) -> Parts {
-        let playing = |s: &Stream| s.id == stream.0 && s.state == State::Playing;
-        assert!(self.streams.iter().any(playing), "only accepted players become players");
         let output = self.link.take_output().unwrap_or_default();
         let chunk_bytes = self.link.chunk_bytes;
-        Parts { control: PlayerControl::new(self.link, stream.0), output, chunk_bytes, stream }
+        let left = !self.streams.iter().any(|s| s.id == stream.0 && s.state == State::Playing);
+        let control = PlayerControl::new(self.link, stream.0, left);
+        Parts { control, output, chunk_bytes, stream }
     }
 
     fn deadline(&self) -> Option<Time> {

@@ -54,7 +54,7 @@ export class PlaylistLoader extends Base {
     const now = performance.now();
     Object.assign(this.stats.loading, { start: early.at, first: now, end: now });
     this.stats.loaded = this.stats.total = text.length;
-    const response = { url: context.url, data: text, code: 200 };
+    const response = { url: early.url, data: text, code: 200 };
     callbacks.onSuccess(response, this.stats as never, context, null);
   }
 }

@@ -24,8 +24,9 @@ export function prefetch(src: string): void {
   early = { url, at: performance.now(), text };
 }
 
-/** Hands over the early answer for `url`, once. */
-export function take(url: string): Early | null {
+/** Hands over the early answer for `src`, once. */
+export function take(src: string): Early | null {
+  const url = new URL(src, location.href).href;
   const taken = early?.url === url && performance.now() - early.at < FRESH_MS ? early : null;
   if (taken) early = null;
   return taken;

@@ -263,3 +263,63 @@ impl Demux for Demuxer {
         self.events.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag(kind: Kind, timestamp_ms: u32, body: &'static [u8]) -> Tag {
+        Tag { kind, timestamp_ms, body: Bytes::from_static(body) }
+    }
+
+    fn audio(timestamp_ms: u32, body: &'static [u8]) -> Tag {
+        tag(Kind::Audio, timestamp_ms, body)
+    }
+
+    fn events(demuxer: &mut Demuxer) -> Vec<Event> {
+        core::iter::from_fn(|| demuxer.poll_event()).collect()
+    }
+
+    #[test]
+    fn tracks_come_once_a_configuration_and_times_do_not_wrap() {
+        let mut demuxer = Demuxer::new(Config::default());
+        let tags = [
+            audio(0, b"\xaf\x01early"),
+            audio(u32::MAX - 9, b"\xaf\x00\x12\x10"),
+            audio(u32::MAX - 9, b"\xaf\x00\x12\x10"),
+            audio(u32::MAX - 9, b"\xaf\x01a"),
+            audio(10, b"\xaf\x01b"),
+            audio(10, b"\xaf\x01"),
+            audio(10, b"\xaf\x00\x11\x90"),
+            tag(Kind::Script, 10, b"\x04broken"),
+        ];
+        tags.iter().for_each(|tag| demuxer.push_tag(tag).unwrap());
+        let times: Vec<_> = events(&mut demuxer)
+            .into_iter()
+            .map(|event| match event {
+                Event::Frame(frame) => Some(frame.dts_us),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(times, [None, Some(-10_000), Some(10_000), None]);
+        let dropped = Dropped { before_config: 1, empty: 1, unsupported: 0, scripts: 1 };
+        assert_eq!(demuxer.dropped(), dropped);
+    }
+
+    #[test]
+    fn every_limit_holds() {
+        let config = Config { tag_bytes_max: 100, tracks_max: 1 };
+        let mut demuxer = Demuxer::new(config);
+        demuxer.push_tag(&audio(0, b"\xaf\x00\x12\x10")).unwrap();
+        let second = audio(0, b"\x95\x00mp4a\x01\x12\x10");
+        let limit = |result| match result {
+            Err(Error::Limit { limit, .. }) => limit,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(limit(demuxer.push_tag(&second)), "tracks_max");
+        let file = [&HEADER[..], b"\x08\0\0\x65\0\0\0\0\0\0\0"].concat();
+        assert_eq!(limit(Demuxer::new(config).push(&file)), "tag_bytes_max");
+        assert!(Demuxer::new(config).push(b"RIFF\0\0\0\0\0\0\0\0\0").is_err());
+        assert!(demuxer.push_tag(&audio(0, b"\x2fmp3")).is_err());
+    }
+}

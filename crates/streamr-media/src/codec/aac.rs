@@ -198,3 +198,58 @@ impl Adts {
         Bytes::copy_from_slice(&self.config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configs_say_what_comes_out_of_the_decoder() {
+        // bytes, object type, rate, channels, samples
+        let cases: [(&[u8], [u32; 4]); 6] = [
+            (&[0x11, 0x90], [2, 48_000, 2, 1024]),
+            (&[0x12, 0x10], [2, 44_100, 2, 1024]),
+            (&[0x11, 0xb0], [2, 48_000, 6, 1024]),
+            (&[0x2b, 0x11, 0x88, 0x00], [5, 48_000, 2, 2048]),
+            (&[0xeb, 0x09, 0x88, 0x00], [29, 48_000, 2, 2048]),
+            (&[0x13, 0x10, 0x56, 0xe5, 0x98], [5, 48_000, 2, 2048]),
+        ];
+        for (bytes, expected) in cases {
+            let found = Config::parse(bytes).unwrap();
+            let found = [
+                u32::from(found.object_type),
+                found.sample_rate,
+                u32::from(found.channels),
+                found.samples_per_frame,
+            ];
+            assert_eq!(found, expected, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn broken_configs_are_refused() {
+        let cases: [&[u8]; 6] =
+            [&[], &[0x11], &[0x16, 0x90], &[0x17, 0x80], &[0x01, 0x90], &[0xff]];
+        for bytes in cases {
+            assert!(Config::parse(bytes).is_err(), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn adts_headers_are_checked() {
+        let header = [0xff, 0xf1, 0x4c, 0x80, 0x01, 0x1f, 0xfc];
+        let found = Adts::parse(&header).unwrap().unwrap();
+        assert_eq!((found.header_bytes, found.frame_bytes), (7, 8));
+        assert_eq!((found.sample_rate, found.samples), (48_000, 1024));
+        assert_eq!(found.config, [0x11, 0x90]);
+        assert_eq!(Adts::parse(&header[..6]), Ok(None));
+        for (at, value) in [(0, 0xfe), (1, 0xe1), (2, 0x7c), (5, 0x00)] {
+            let mut broken = header;
+            broken[at] = value;
+            if at == 5 {
+                broken[4] = 0;
+            }
+            assert!(Adts::parse(&broken).is_err(), "byte {at}");
+        }
+    }
+}

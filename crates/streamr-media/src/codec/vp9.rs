@@ -176,3 +176,31 @@ impl Config {
         format!("vp09.{:02}.{:02}.{:02}", self.profile, self.level, self.bit_depth)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keyframes_state_their_size() {
+        // 640×360, profile 0
+        let frame = [0x82, 0x49, 0x83, 0x42, 0x20, 0x27, 0xf0, 0x16, 0x70];
+        let found = Keyframe::parse(&frame).unwrap().unwrap();
+        assert_eq!((found.width, found.height, found.bit_depth), (640, 360, 8));
+        let config = Config::parse(&found.config()).unwrap();
+        assert_eq!(config.codec_string(), "vp09.00.21.08");
+        assert_eq!(Keyframe::parse(&[0x86, 0]), Ok(None));
+        for end in 1..frame.len() {
+            assert!(Keyframe::parse(&frame[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn superframes_are_split_by_their_index() {
+        let sample = [1, 2, 3, 0xc1, 1, 2, 0xc1];
+        assert_eq!(frames(&sample), Ok(vec![&[1][..], &[2, 3]]));
+        assert!(frames(&[1, 0xc1, 9, 9, 0xc1]).is_err());
+        assert_eq!(frames(&[1, 2]), Ok(vec![&[1, 2][..]]));
+        assert_eq!(frames(&[]), Ok(vec![&[][..]]));
+    }
+}

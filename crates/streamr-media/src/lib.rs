@@ -1,13 +1,16 @@
 #![doc = include_str!("../README.md")]
 
 pub mod amf;
+pub mod cmaf;
 pub mod codec;
 mod error;
 pub mod fanout;
 pub mod flv;
+pub mod hls;
 pub mod media;
 pub mod mp4;
 pub mod rtmp;
+pub mod timeline;
 pub mod ts;
 
 pub use error::Error;

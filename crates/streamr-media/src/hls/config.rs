@@ -1,0 +1,83 @@
+//! Limits and choices.
+
+use crate::timeline;
+
+/// How a [`Packager`](super::Packager) cuts, and what it keeps at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Wanted length of a part in microseconds. 200 ms: five requests a second for a hold-back of
+    /// one second. Each track rounds it to whole frames.
+    pub part_us: i64,
+    /// A segment is cut at the first keyframe after this, in microseconds. 1 s: encoders with a
+    /// keyframe at every frame still give one segment a second.
+    pub segment_us_min: i64,
+    /// `EXT-X-TARGETDURATION` in seconds. Where no keyframe comes, segments are cut after this
+    /// without one. 10 s: the default of x264 is a keyframe every 250 frames, and a viewer who
+    /// joins can only start at a keyframe.
+    pub target_duration_s: u32,
+    /// `PART-HOLD-BACK` is at least this, in microseconds, and at least three part targets. 1 s:
+    /// what a browser on a home network needs to play without a stall.
+    pub part_hold_back_us_min: i64,
+    /// Media that playlists list at least, in microseconds; at least three target durations, as
+    /// the draft demands (§6.2.2).
+    pub window_us_min: i64,
+    /// Segments that a playlist lists at most. 1,024, reached only with long windows.
+    pub segments_max: usize,
+    /// How long a segment can still be fetched after it left the playlist, in microseconds.
+    pub linger_us: i64,
+    /// Complete segments keep their parts in the playlist for about this long, in microseconds. 4 s: what
+    /// players behind by a hold-back still need; the draft allows up to three target durations, at
+    /// twenty times the playlist.
+    pub parts_listed_us: i64,
+    /// A track that falls behind the others by this, in microseconds, gets `EXT-X-GAP` segments.
+    pub lag_us_max: i64,
+    /// Tracks that are packaged; further ones are ignored. 8: two pictures and six languages.
+    pub tracks_max: usize,
+    /// The largest frame in bytes. 16 MiB: a lossless 4K keyframe.
+    pub frame_bytes_max: usize,
+    /// A part that would grow over this is closed early. At least `frame_bytes_max`.
+    pub part_bytes_max: usize,
+    /// A segment over this is cut at the next frame.
+    pub segment_bytes_max: usize,
+    /// All media of all tracks together; the oldest segments go first. 256 MiB: 60 s at 34 Mbit/s.
+    pub stream_bytes_max: usize,
+    /// Limits of the timeline.
+    pub timeline: timeline::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            part_us: 200_000,
+            segment_us_min: 1_000_000,
+            target_duration_s: 10,
+            part_hold_back_us_min: 1_000_000,
+            window_us_min: 30_000_000,
+            segments_max: 1_024,
+            linger_us: 10_000_000,
+            parts_listed_us: 4_000_000,
+            lag_us_max: 5_000_000,
+            tracks_max: 8,
+            frame_bytes_max: 16 << 20,
+            part_bytes_max: 32 << 20,
+            segment_bytes_max: 64 << 20,
+            stream_bytes_max: 256 << 20,
+            timeline: timeline::Config {
+                jump_us_max: 10_000_000,
+                composition_us_max: 5_000_000,
+                tracks_max: 16,
+            },
+        }
+    }
+}
+
+impl Config {
+    /// The longest segment that still rounds to the target duration (draft §4.4.3.1).
+    pub(super) const fn segment_us_max(&self) -> i64 {
+        self.target_duration_s as i64 * 1_000_000 + 490_000
+    }
+
+    pub(super) const fn target_us(&self) -> i64 {
+        self.target_duration_s as i64 * 1_000_000
+    }
+}

@@ -353,7 +353,7 @@ impl Packager {
     /// Cuts the track wherever others have cut up to `at_us`, `end` in its ticks.
     fn follow_cuts(&mut self, index: usize, at_us: i64, end: i64) {
         while let Some((msn, start_us)) = self.open_of(index) {
-            let Some(cut) = self.cut_after(msn).filter(|cut| cut.at_us <= at_us) else {
+            let Some(cut) = self.cut_after(msn).filter(|cut| cut.at_us <= at_us + NEAR_US) else {
                 return;
             };
             let state = &mut self.slots[index].state;
@@ -401,6 +401,8 @@ impl Packager {
     }
 }
 
+/// A frame this little before a cut belongs after it: sound is re-timed by a few milliseconds.
+const NEAR_US: i64 = 10_000;
 /// A frame this far before the open segment's start is too late for it.
 const LATE_US: i64 = 100_000;
 

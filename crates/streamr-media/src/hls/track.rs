@@ -227,11 +227,12 @@ impl TrackState {
         }
     }
 
-    /// Ends the open segment at `end` ticks, or where its last frame starts if that is later.
+    /// Ends the open segment at `end` ticks. A frame whose length was only guessed may reach over.
     pub(super) fn close_segment(&mut self, config: &Config, end: u64) -> i64 {
         self.complete_pending(config, end);
         self.settle(config);
-        let end_us = self.us(i64::try_from(end).unwrap_or(i64::MAX)).max(self.open.cursor_us);
+        let start_us = self.segments.back().map_or(0, |s| s.start_us);
+        let end_us = self.us(i64::try_from(end).unwrap_or(i64::MAX)).max(start_us);
         let target_us = self.part_target_us.unwrap_or(config.part_us);
         if end_us - self.open.cursor_us > target_us / 2 {
             self.close_part(self.open.cursor_us);

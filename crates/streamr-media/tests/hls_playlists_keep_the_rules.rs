@@ -1,0 +1,237 @@
+//! Every version of every playlist of made-up broadcasts is read by m3u8-rs and by a strict reader.
+
+mod support;
+
+use psyne::Time;
+use streamr_media::hls::Config;
+use streamr_media::media::{Event, TrackId};
+use support::{Bench, Publisher, aac, frame, h264};
+
+fn quick() -> Config {
+    Config { target_duration_s: 2, window_us_min: 6_000_000, ..Config::default() }
+}
+
+#[test]
+fn every_frame_rate_and_sample_rate_keeps_the_85_percent_rule() {
+    for fps in [24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0, 120.0] {
+        for sample_rate in [44_100, 48_000] {
+            for milliseconds in [true, false] {
+                let publisher = Publisher {
+                    fps,
+                    gop: (fps * 2.0) as u32,
+                    sample_rate,
+                    milliseconds,
+                    bframes: 2,
+                    ..Publisher::default()
+                };
+                let mut bench = Bench::announced(Config::default(), sample_rate);
+                for event in publisher.frames(7_000_000, 12.0) {
+                    bench.take(event);
+                }
+                bench.end();
+                assert!(bench.video.last.ended && bench.audio.last.ended);
+                assert!((6..=7).contains(&bench.video.segments.len()), "{publisher:?}");
+                let frames = bench.video.samples().len();
+                assert_eq!(frames, (12.0 * fps) as usize, "nothing is lost");
+            }
+        }
+    }
+}
+
+#[test]
+fn segments_follow_the_keyframes_of_every_usual_encoder() {
+    // (frames a second, frames between keyframes, seconds of the segments)
+    for (fps, gop, seconds) in [
+        (30.0, 15, 1.0),
+        (30.0, 30, 1.0),
+        (30.0, 60, 2.0),
+        (25.0, 250, 10.0),
+        (24.0, 250, 10.417),
+        (60.0, 250, 4.167),
+        (30.0, 1, 1.0),
+        (30.0, 3_000, 10.49),
+    ] {
+        let mut bench = Bench::announced(Config::default(), 48_000);
+        for event in (Publisher { fps, gop, ..Publisher::default() }).frames(0, 45.0) {
+            bench.take(event);
+        }
+        let second = &bench.video.segments[&1];
+        assert!((second.duration - seconds).abs() < 0.06, "{fps} {gop}: {}", second.duration);
+        let heard = &bench.audio.segments[&1];
+        assert!(
+            (heard.duration - second.duration).abs() < 0.06,
+            "{} {}",
+            heard.duration,
+            second.duration
+        );
+    }
+}
+
+#[test]
+fn a_minute_without_keyframe_is_cut_without_one() {
+    let mut bench = Bench::announced(Config::default(), 48_000);
+    let publisher = Publisher { gop: 1_800, ..Publisher::default() };
+    for event in publisher.frames(0, 61.0) {
+        bench.take(event);
+    }
+    bench.end();
+    assert_eq!(bench.video.samples().len(), 1_830);
+    assert!(bench.video.segments[&0].duration < 10.5);
+}
+
+#[test]
+fn an_hour_of_drift_keeps_sound_and_picture_together() {
+    for audio_ppm in [-200, 200] {
+        let publisher = Publisher { audio_ppm, gop: 60, ..Publisher::default() };
+        let mut bench = Bench::new(quick());
+        let track = aac(TrackId::AUDIO, 48_000);
+        bench.packager.handle_event(Time::ZERO, Event::Track(track)).unwrap();
+        let video = h264(TrackId::VIDEO, 1_280);
+        bench.packager.handle_event(Time::ZERO, Event::Track(video)).unwrap();
+        let mut worst_us = 0;
+        for minute in 0..60 {
+            let frames = publisher.frames(minute * 60_000_000, 60.0);
+            for event in frames {
+                bench.packager.handle_event(Time::ZERO, event).unwrap();
+            }
+            bench.audio.read(&mut bench.packager);
+            let uri = bench.audio.last.segments.iter().rev().find_map(|s| s.uri.clone()).unwrap();
+            for (dts, _, _, data) in support::samples(&bench.audio.bytes[&uri]) {
+                let said_us = i64::from_be_bytes(data[..8].try_into().unwrap());
+                worst_us = worst_us.max((said_us - dts as i64 * 1_000_000 / 48_000).abs());
+            }
+        }
+        assert!(worst_us <= 21_333, "at most one frame of sound: {worst_us}");
+    }
+}
+
+#[test]
+fn reconnect_and_codec_change_are_discontinuities_on_every_track() {
+    let mut bench = Bench::announced(quick(), 48_000);
+    let publisher = Publisher::default();
+    for event in publisher.frames(0, 5.0) {
+        bench.take(event);
+    }
+    bench.packager.handle_reconnect(Time::from_millis(9_000));
+    bench.read();
+    bench.now = Time::from_millis(9_000);
+    bench.take(Event::Track(h264(TrackId::VIDEO, 1_280)));
+    bench.take(Event::Track(aac(TrackId::AUDIO, 48_000)));
+    for event in publisher.frames(3_600_000_000, 5.0) {
+        bench.take(event);
+    }
+    bench.take(Event::Track(h264(TrackId::VIDEO, 640)));
+    bench.take(Event::Track(aac(TrackId::AUDIO, 44_100)));
+    let publisher = Publisher { sample_rate: 44_100, ..publisher };
+    for event in publisher.frames(3_605_000_000, 5.0) {
+        bench.take(event);
+    }
+    bench.end();
+    for reader in [&bench.video, &bench.audio] {
+        let breaks: Vec<_> = reader.segments.values().filter(|s| s.discontinuity).collect();
+        assert!(breaks.len() >= 2, "{:#?}", reader.segments);
+        assert_eq!(
+            reader.last.first_discontinuity + 0,
+            *reader.discontinuities.get(&reader.last.first_msn).unwrap()
+                - u64::from(reader.last.segments[0].discontinuity)
+        );
+        assert!(breaks.iter().all(|s| s.date.is_some()));
+        let maps: std::collections::BTreeSet<_> =
+            reader.segments.values().filter_map(|s| s.map.clone()).collect();
+        assert_eq!(maps.len(), 2, "one init segment a configuration: {maps:?}");
+    }
+    let at = |r: &support::Reader| {
+        r.segments.values().filter(|s| s.discontinuity).map(|s| s.msn).collect::<Vec<_>>()
+    };
+    assert_eq!(at(&bench.video), at(&bench.audio), "all tracks break at the same number");
+    assert_eq!(bench.packager.stats().discontinuities, at(&bench.video).len() as u64);
+    assert!(
+        bench
+            .video
+            .segments
+            .values()
+            .any(|s| s.date.as_deref().is_some_and(|d| d.ends_with(":29.000Z"))),
+        "the wall clock shows the pause"
+    );
+}
+
+#[test]
+fn a_silent_track_gets_gaps_and_comes_back() {
+    let mut bench = Bench::announced(quick(), 48_000);
+    bench.audio.even = false;
+    for event in Publisher::default().frames(0, 40.0) {
+        let silent = matches!(&event, Event::Frame(f) if f.track == TrackId::AUDIO
+            && (10_000_000..30_000_000).contains(&f.dts_us));
+        if !silent {
+            bench.take(event);
+        }
+    }
+    bench.end();
+    assert!(bench.audio.segments.values().any(|s| s.gap));
+    assert!(bench.video.segments.values().all(|s| !s.gap));
+    let samples = bench.audio.samples();
+    assert!(samples.iter().any(|s| s.0 > 35 * 48_000), "it came back");
+    assert_eq!(bench.video.segments.len(), bench.audio.segments.len());
+}
+
+#[test]
+fn one_track_alone_is_enough() {
+    for track in [TrackId::VIDEO, TrackId::AUDIO] {
+        let mut bench = Bench::new(quick());
+        bench.take(Event::Track(h264(TrackId::VIDEO, 1_280)));
+        bench.take(Event::Track(aac(TrackId::AUDIO, 48_000)));
+        for event in Publisher::default().frames(0, 20.0) {
+            if matches!(&event, Event::Frame(f) if f.track == track) {
+                bench.take(event);
+            }
+        }
+        bench.end();
+        let reader = if track == TrackId::VIDEO { &bench.video } else { &bench.audio };
+        assert!(reader.segments.len() >= 10);
+        let reply = support::get(&mut bench.packager, "index.m3u8");
+        let text = String::from_utf8(reply.body.to_vec()).unwrap();
+        assert!(text.contains(&format!("source/{track}.m3u8")), "{text}");
+        m3u8_rs::parse_master_playlist_res(text.as_bytes()).expect("m3u8-rs reads it");
+    }
+}
+
+#[test]
+fn absurd_frames_are_refused_or_dropped() {
+    let mut bench = Bench::new(quick());
+    bench.take(frame(TrackId::VIDEO, 0, 0, true));
+    assert_eq!(bench.packager.stats().frames_dropped, 1, "before its config");
+    bench.take(Event::Track(h264(TrackId::VIDEO, 1_280)));
+    bench.take(frame(TrackId::VIDEO, 0, 0, false));
+    assert_eq!(bench.packager.stats().frames_dropped, 2, "before the first keyframe");
+    let of = |bytes: usize, dts_us| {
+        let Event::Frame(f) = frame(TrackId::VIDEO, dts_us, dts_us, true) else { unreachable!() };
+        Event::Frame(streamr_media::media::Frame { data: vec![7; bytes].into(), ..f })
+    };
+    bench.take(of(0, 40_000));
+    assert_eq!(bench.packager.stats().frames_dropped, 3, "empty");
+    let error = bench.packager.handle_event(bench.now, of(50 << 20, 80_000)).unwrap_err();
+    assert_eq!(error.code(), "limit");
+    bench.take(of(16 << 20, 120_000));
+    bench.take(of(100, 160_000));
+    bench.end();
+    assert_eq!(bench.video.samples().len(), 2, "it stays usable");
+}
+
+#[test]
+fn memory_is_bounded_whatever_the_rate() {
+    let config = Config { stream_bytes_max: 3 << 20, segment_bytes_max: 1 << 20, ..quick() };
+    let mut bench = Bench::new(config);
+    bench.take(Event::Track(h264(TrackId::VIDEO, 1_280)));
+    for n in 0..600 {
+        let Event::Frame(f) = frame(TrackId::VIDEO, n * 33_000, n * 33_000, n % 100 == 0) else {
+            unreachable!()
+        };
+        let frame = streamr_media::media::Frame { data: vec![1; 200_000].into(), ..f };
+        bench.packager.handle_event(bench.now, Event::Frame(frame)).unwrap();
+        assert!(bench.packager.stats().held_bytes <= (3 << 20) + (1 << 20) + 400_000);
+    }
+    let one = Config { tracks_max: 1, ..quick() };
+    let mut bench = Bench::announced(one, 48_000);
+    bench.take(frame(TrackId::AUDIO, 0, 0, true));
+    assert_eq!(bench.packager.stats().frames_dropped, 1, "a track over the limit is ignored");
+}

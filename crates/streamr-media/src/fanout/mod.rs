@@ -33,8 +33,8 @@ pub use writer::Writer;
 /// Limits of a stream's buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Payload bytes in one RTMP chunk. Players must be told by Set Chunk Size. 65,536 is the
-    /// most that every known player takes, and makes most messages a single chunk.
+    /// Payload bytes in one RTMP chunk. Players must be told by Set Chunk Size. 60,000 is taken by
+    /// every known player, makes most messages a single chunk, and is what `rtmp::Config` says.
     pub chunk_bytes: u32,
     /// A batch is sealed when it holds this much, even if no reader asks. 64 KiB is 40 ms at
     /// 13 Mbit/s, and a good size for one `send`.
@@ -56,7 +56,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            chunk_bytes: 65_536,
+            chunk_bytes: 60_000,
             batch_bytes_max: 64 << 10,
             lag_max: Duration::from_secs(8),
             group_max: Duration::from_secs(30),

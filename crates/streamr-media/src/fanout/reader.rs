@@ -88,7 +88,10 @@ impl Reader {
     }
 
     fn follow(&mut self, window: &Window) -> Option<Arc<Batch>> {
-        let start = if self.joined { window.shortcut(self.next) } else { window.start() };
+        // A batch that is still in hand was cut short, so what follows it cannot be next.
+        let cut = self.pending.as_ref().filter(|_| self.in_media);
+        let at = cut.map_or(self.next, |batch| batch.seq());
+        let start = if self.joined { window.shortcut(at) } else { window.start() };
         if let Some(start) = start {
             self.skips += u32::from(self.joined);
             self.joined = true;

@@ -6,8 +6,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use mio::net::TcpStream;
 use streamr_media::fanout::Reader;
-
-use super::Control;
+use streamr_media::rtmp::PlayerControl;
 
 /// A socket and what it is for. Everything that the engine allocates for a connection hangs here.
 #[derive(Debug)]
@@ -116,19 +115,25 @@ impl Outgoing {
 }
 
 /// A connection that follows a stream.
+#[derive(Debug)]
 pub(super) struct Player {
     pub(super) stream: u64,
     /// Its place in the shard's list of the stream's players.
     pub(super) seat: u32,
     pub(super) reader: Reader,
     /// `None` for HTTP-FLV, where nothing more is listened to.
-    pub(super) control: Option<Box<dyn Control>>,
+    pub(super) control: Option<Box<PlayerControl>>,
     /// What `control` has to say, sent between two messages.
     pub(super) outbox: Bytes,
+    pub(super) paused: bool,
+    /// It has been told that the stream is over.
+    pub(super) dismissed: bool,
 }
 
-impl std::fmt::Debug for Player {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Player").field("stream", &self.stream).finish_non_exhaustive()
+impl Player {
+    /// A player that has not been seated yet.
+    pub(super) fn new(stream: u64, reader: Reader, control: Option<Box<PlayerControl>>) -> Self {
+        let (seat, outbox, paused, dismissed) = (0, Bytes::new(), false, false);
+        Self { stream, seat, reader, control, outbox, paused, dismissed }
     }
 }

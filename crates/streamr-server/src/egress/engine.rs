@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{io, thread};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use mio::{Poll, Waker};
-use streamr_media::fanout;
+use streamr_media::fanout::{self, MESSAGE_STREAM_ID};
+use streamr_media::rtmp::{self, chunk};
 use tokio::sync::mpsc;
 
 use super::mailbox::{Command, Mailbox, Play};
 use super::metrics::Counters;
 use super::shard::{self, Shard};
-use super::{Config, Control, Handover, Media, Metrics, Stream, Topic};
+use super::{Config, Handover, Media, Metrics, Stream, Topic};
 
 /// Makes an engine. Nothing runs until [`Driver::run`] is called; connections that the engine does
 /// not serve itself come out of the receiver.
@@ -82,8 +83,7 @@ impl Handle {
     /// A new live stream.
     #[must_use]
     pub fn stream(&self, config: fanout::Config) -> Arc<Stream> {
-        let writer = fanout::Writer::new(config);
-        Arc::new(Stream::new(self.id(), writer, self.mailboxes.clone()))
+        Arc::new(Stream::new(self.id(), config, self.mailboxes.clone()))
     }
 
     /// A new topic, at version 0.
@@ -92,20 +92,24 @@ impl Handle {
         Arc::new(Topic::new(self.id(), self.mailboxes.clone()))
     }
 
-    /// Gives an RTMP player to the engine, after its `play` was accepted: it is sent `greeting`
-    /// (what is left of the machine's output, with Set Chunk Size for `chunk_bytes`), then the
-    /// stream from the newest key frame. From here on `control` hears what it says.
-    pub fn play_rtmp(
-        &self,
-        socket: TcpStream,
-        stream: Arc<Stream>,
-        greeting: Bytes,
-        control: Box<dyn Control>,
-    ) {
+    /// Gives an RTMP player to the engine, after its `play` was accepted: it is sent what is left
+    /// of its machine's output, then the stream from the newest key frame. A player whose message
+    /// stream is not [`MESSAGE_STREAM_ID`] is disconnected, because all are sent the same bytes.
+    pub fn play_rtmp(&self, socket: TcpStream, stream: Arc<Stream>, parts: rtmp::Parts) {
+        if parts.stream.0 != MESSAGE_STREAM_ID {
+            tracing::info!(id = parts.stream.0, "a player asked for an unusual message stream");
+            return;
+        }
+        let greeting = if parts.chunk_bytes == stream.chunk_bytes() {
+            parts.output
+        } else {
+            [&parts.output[..], &set_chunk_size(stream.chunk_bytes())].concat().into()
+        };
         let open = |c: &Counters| c.connections.load(Ordering::Relaxed);
         let emptiest = (0..self.counters.len()).min_by_key(|&i| open(&self.counters[i]));
         let shard = &self.mailboxes[emptiest.expect("there is at least one shard")];
-        shard.send(Command::Play(Box::new(Play { socket, stream, greeting, control })));
+        let play = Play { socket, stream, greeting, control: parts.control };
+        shard.send(Command::Play(Box::new(play)));
     }
 
     /// What each shard has done and holds.
@@ -124,4 +128,13 @@ impl Handle {
     fn id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// RTMP 1.0, 5.4.1.
+fn set_chunk_size(chunk_bytes: u32) -> BytesMut {
+    let kind = chunk::kind::SET_CHUNK_SIZE;
+    let header = chunk::Header { chunk_stream: 2, kind, stream: 0, timestamp_ms: 0 };
+    let mut out = BytesMut::new();
+    chunk::write_message(&mut out, chunk::CHUNK_BYTES_INITIAL, &header, &chunk_bytes.to_be_bytes());
+    out
 }

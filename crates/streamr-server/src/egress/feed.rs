@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use streamr_media::fanout::{Framing, Reader, Window};
+use streamr_media::rtmp::{Output, PlayerEvent};
 
 use super::Stream;
 use super::conn::{Conn, Player, Role, Wire};
@@ -34,8 +35,7 @@ impl Shard {
         let Ok(socket) = adopt(play.socket) else { return };
         let reader = Reader::new(Framing::Rtmp, play.greeting);
         let id = self.follow(play.stream);
-        let (control, outbox) = (Some(play.control), Bytes::new());
-        let player = Player { stream: id, seat: 0, reader, control, outbox };
+        let player = Player::new(id, reader, Some(Box::new(play.control)));
         limit_unsent(&socket);
         if let Some(slot) = self.insert(Wire::Plain(socket), Role::Player(player)) {
             self.seat(slot);
@@ -48,7 +48,7 @@ impl Shard {
     pub(super) fn play_flv(&mut self, slot: usize, stream: Arc<Stream>, head: Bytes) {
         let reader = Reader::new(Framing::Flv, head);
         let id = self.follow(stream);
-        let player = Player { stream: id, seat: 0, reader, control: None, outbox: Bytes::new() };
+        let player = Player::new(id, reader, None);
         if let Some(conn) = self.conns.get_mut(slot) {
             limit_unsent(conn.wire.socket());
             conn.role = Role::Player(player);
@@ -80,16 +80,16 @@ impl Shard {
     /// Sends what it can to one player.
     pub(super) fn feed(&mut self, slot: usize) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
-        let Role::Player(player) = &conn.role else { return };
+        let Role::Player(player) = &mut conn.role else { return };
         let Some(following) = self.following.get(&player.stream) else { return };
-        let fed = pump(conn, &following.window, self.now);
-        let drained = !conn.blocked && following.stream.ended();
-        match fed {
-            Ok(fed) => self.settle(fed),
-            Err(_) => return self.close(slot),
+        if following.stream.ended() {
+            dismiss(player);
         }
-        if drained {
-            self.close(slot);
+        let fed = pump(conn, &following.window, self.now);
+        let over = !conn.blocked && following.stream.ended();
+        match fed {
+            Ok(fed) if !over => self.settle(fed),
+            _ => self.close(slot),
         }
     }
 
@@ -103,15 +103,10 @@ impl Shard {
                 Ok(0) | Err(_) => return self.close(slot),
                 Ok(n) => n,
             };
-            let Some(control) = &mut player.control else { continue };
-            match control.handle_input(&self.scratch[..read]) {
-                Ok(say) if player.outbox.len() + say.len() <= OUTBOX_BYTES_MAX => {
-                    if !say.is_empty() {
-                        player.outbox = [&player.outbox[..], &say].concat().into();
-                    }
-                }
-                Ok(_) => return self.refuse(slot, "it asks faster than it listens"),
-                Err(error) => return self.refuse(slot, error.code()),
+            match hear(player, &self.scratch[..read]) {
+                Ok(Stays(true)) => {}
+                Ok(Stays(false)) => return self.close(slot),
+                Err(reason) => return self.refuse(slot, reason),
             }
         }
         self.feed(slot);
@@ -184,12 +179,12 @@ impl Shard {
             if conn.blocked {
                 continue;
             }
-            match pump(conn, &following.window, self.now) {
-                Ok(fed) => sent += fed,
-                Err(_) => gone.push(slot),
+            if ended && let Role::Player(player) = &mut conn.role {
+                dismiss(player);
             }
-            if ended && !conn.blocked {
-                gone.push(slot);
+            match pump(conn, &following.window, self.now) {
+                Ok(fed) if conn.blocked || !ended => sent += fed,
+                _ => gone.push(slot),
             }
         }
         self.settle(sent);
@@ -224,9 +219,17 @@ fn pump(conn: &mut Conn, window: &Window, now: Instant) -> io::Result<Fed> {
     let skips = player.reader.skips();
     let mut bytes = 0;
     loop {
-        let speaks = !player.outbox.is_empty() && player.reader.at_boundary();
-        let next = if speaks { Some(&player.outbox[..]) } else { player.reader.peek(window) };
-        let Some(next) = next else { break };
+        let may_speak = player.reader.at_boundary();
+        let speaks = may_speak && !player.outbox.is_empty();
+        let next = if speaks {
+            &player.outbox[..]
+        } else if player.paused && may_speak {
+            break;
+        } else if let Some(bytes) = player.reader.peek(window) {
+            bytes
+        } else {
+            break;
+        };
         let whole = next.len();
         let sent = match conn.wire.write(next) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
@@ -247,6 +250,48 @@ fn pump(conn: &mut Conn, window: &Window, now: Instant) -> io::Result<Fed> {
         conn.progress = now;
     }
     Ok(Fed { bytes, skips: u64::from(player.reader.skips() - skips) })
+}
+
+/// Whether a player wants to go on.
+struct Stays(bool);
+
+/// Lets a player's machine hear what it said. The error is a reason to disconnect it.
+fn hear(player: &mut Player, bytes: &[u8]) -> Result<Stays, &'static str> {
+    let Some(control) = &mut player.control else { return Ok(Stays(true)) };
+    control.handle_input(bytes).map_err(|error| error.code())?;
+    speak(player)
+}
+
+/// Tells a player, once, that the stream is over.
+fn dismiss(player: &mut Player) {
+    if let Some(control) = &mut player.control
+        && !player.dismissed
+    {
+        player.dismissed = true;
+        control.end();
+        // It is closed in any case.
+        let _ = speak(player);
+    }
+}
+
+/// Takes what a player's machine has to say.
+fn speak(player: &mut Player) -> Result<Stays, &'static str> {
+    let Some(control) = &mut player.control else { return Ok(Stays(true)) };
+    loop {
+        match control.poll_output() {
+            Output::Transmit(bytes) if player.outbox.is_empty() => player.outbox = bytes,
+            Output::Transmit(bytes) => {
+                player.outbox = [&player.outbox[..], &bytes].concat().into();
+            }
+            Output::Event(PlayerEvent::Paused) => player.paused = true,
+            Output::Event(PlayerEvent::Resumed) => player.paused = false,
+            Output::Event(PlayerEvent::Left) => return Ok(Stays(false)),
+            Output::Wait(_) => return Ok(Stays(true)),
+        }
+        if player.outbox.len() > OUTBOX_BYTES_MAX {
+            return Err("it asks faster than it listens");
+        }
+    }
 }
 
 fn limit_unsent(socket: &mio::net::TcpStream) {

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use streamr_media::rtmp::PlayerControl;
 
-use super::{Control, Stream};
+use super::Stream;
 
 /// Something for a shard to do.
 pub(super) enum Command {
@@ -25,7 +26,7 @@ pub(super) struct Play {
     pub(super) socket: TcpStream,
     pub(super) stream: Arc<Stream>,
     pub(super) greeting: Bytes,
-    pub(super) control: Box<dyn Control>,
+    pub(super) control: PlayerControl,
 }
 
 /// The queue of one shard. Its length is bounded by its senders: a stream and a topic have at most

@@ -32,25 +32,12 @@ mod waiters;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 pub use engine::{Driver, Handle, new};
 pub use handover::{Handover, HandoverIo};
 pub use media::{Answer, Block, Media, Reply};
 pub use metrics::Metrics;
 pub use stream::Stream;
 pub use topic::Topic;
-
-/// What an RTMP player may still say while it is being fed. Implemented for the player's half of
-/// the RTMP machine.
-pub trait Control: Send {
-    /// Takes bytes from the player and returns bytes to send to it between two messages; empty
-    /// for none.
-    ///
-    /// # Errors
-    /// The player said something malformed, or that it wants no more. It is disconnected.
-    fn handle_input(&mut self, bytes: &[u8]) -> Result<Bytes, streamr_media::Error>;
-}
 
 /// Limits and times of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use psyne::Time;
 use streamr_media::Error;
-use streamr_media::fanout::{Window, Writer};
+use streamr_media::fanout::{Config, Window, Writer};
 use streamr_media::flv::Tag;
 
 use super::mailbox::{Command, Mailbox};
@@ -15,6 +15,7 @@ use super::mailbox::{Command, Mailbox};
 /// [`Stream::end`]. Made by `Handle::stream`.
 pub struct Stream {
     id: u64,
+    chunk_bytes: u32,
     origin: Instant,
     writer: Mutex<Writer>,
     shards: Arc<[Mailbox]>,
@@ -32,10 +33,12 @@ struct Flags {
 }
 
 impl Stream {
-    pub(super) fn new(id: u64, writer: Writer, shards: Arc<[Mailbox]>) -> Self {
+    pub(super) fn new(id: u64, config: Config, shards: Arc<[Mailbox]>) -> Self {
         let flags = shards.iter().map(|_| Flags::default()).collect();
         let (origin, ended) = (Instant::now(), AtomicBool::new(false));
-        Self { id, origin, writer: Mutex::new(writer), shards, flags, ended }
+        let chunk_bytes = config.chunk_bytes;
+        let writer = Mutex::new(Writer::new(config));
+        Self { id, chunk_bytes, origin, writer, shards, flags, ended }
     }
 
     /// Sends a tag to all players, within the write batching time. Never blocks on a player.
@@ -70,6 +73,10 @@ impl Stream {
         self.ended.load(Ordering::Acquire)
     }
 
+    pub(super) fn chunk_bytes(&self) -> u32 {
+        self.chunk_bytes
+    }
+
     /// Says whether `shard` has players and so wants to be told of news.
     pub(super) fn set_follows(&self, shard: usize, follows: bool) {
         self.flags[shard].follows.store(follows, Ordering::Release);
@@ -85,7 +92,9 @@ impl Stream {
 
     /// The shard's first copy of the window.
     pub(super) fn window(&self) -> Window {
-        self.lock().window().clone()
+        let mut writer = self.lock();
+        writer.seal();
+        writer.window().clone()
     }
 
     fn tell(&self) {

@@ -98,6 +98,14 @@ pub enum Error {
         /// Its value.
         max: u64,
     },
+    /// A text is too long.
+    #[error("the {what} is too long: {bytes_max} bytes are allowed")]
+    TooLong {
+        /// Which text.
+        what: &'static str,
+        /// What is allowed.
+        bytes_max: u64,
+    },
     /// A rule of the product refuses.
     #[error(transparent)]
     Rule(#[from] streamr_core::Error),
@@ -123,6 +131,7 @@ impl Error {
             Self::NameTaken(_) => "name_taken",
             Self::State(_) => "bad_state",
             Self::Limit { .. } => "limit",
+            Self::TooLong { .. } => "too_long",
             Self::Rule(rule) => rule.code(),
         }
     }

@@ -1,11 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+pub mod admin;
 mod app;
 pub mod config;
+pub mod doctor;
 pub mod egress;
 mod error;
 pub mod http;
 pub mod metrics;
+pub mod serve;
 pub mod store;
 pub mod time;
 

@@ -1,2 +1,18 @@
 //! The `streamr` command.
-fn main() {}
+
+mod cli;
+mod config;
+mod doctor;
+mod serve;
+mod stream;
+mod term;
+
+fn main() -> std::process::ExitCode {
+    match cli::run() {
+        Ok(code) => code,
+        Err(error) => {
+            term::complain(&format!("{error:#}"));
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -12,12 +12,16 @@ use crate::Error;
 pub(super) enum Fault {
     /// Nothing lives at this address.
     NotFound,
+    /// Something lives here, but not for this method.
+    Method,
     /// No token, or a wrong one.
     Unauthorized,
     /// Too many wrong tokens from this address.
     Throttled,
     /// The request says what cannot be done.
     Bad(String),
+    /// The body could not be taken.
+    Body(StatusCode, String),
     /// The answer took too long.
     Slow,
     /// What a part of the server said.
@@ -27,6 +31,17 @@ pub(super) enum Fault {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         Self::Error(error)
+    }
+}
+
+impl axum::response::IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        if let Self::Error(cause) = &self
+            && status(cause).is_server_error()
+        {
+            tracing::error!(code = cause.code(), "{cause}");
+        }
+        error(&self)
     }
 }
 
@@ -55,6 +70,11 @@ pub(super) fn error(fault: &Fault) -> Response {
 fn words(fault: &Fault) -> (StatusCode, &'static str, String) {
     match fault {
         Fault::NotFound => (StatusCode::NOT_FOUND, "not_found", "nothing lives here".to_owned()),
+        Fault::Method => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "this address does not know this method".to_owned(),
+        ),
         Fault::Unauthorized => (
             StatusCode::UNAUTHORIZED,
             "unauthorized",
@@ -66,6 +86,7 @@ fn words(fault: &Fault) -> (StatusCode, &'static str, String) {
             "too many wrong tokens from this address: wait a minute".to_owned(),
         ),
         Fault::Bad(message) => (StatusCode::BAD_REQUEST, "bad_request", message.clone()),
+        Fault::Body(status, message) => (*status, "bad_body", message.clone()),
         Fault::Slow => (
             StatusCode::SERVICE_UNAVAILABLE,
             "slow",
@@ -80,6 +101,7 @@ fn status(error: &Error) -> StatusCode {
         Error::NoStream(_) => StatusCode::NOT_FOUND,
         Error::NameTaken(_) | Error::State(_) => StatusCode::CONFLICT,
         Error::Limit { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        Error::TooLong { .. } => StatusCode::BAD_REQUEST,
         Error::Rule(rule) => match rule.code() {
             "bad_state" | "busy" => StatusCode::CONFLICT,
             _ => StatusCode::BAD_REQUEST,

@@ -7,6 +7,8 @@ pub mod doctor;
 pub mod egress;
 mod error;
 pub mod http;
+pub mod ingest;
+pub mod live;
 pub mod metrics;
 pub mod serve;
 pub mod store;

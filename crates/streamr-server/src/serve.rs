@@ -12,7 +12,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Listen, Part};
 use crate::http::tls::Certs;
-use crate::http::{self, AdminToken, Idle, Media};
+use crate::http::{self, AdminToken, Media};
+use crate::ingest::Ingest;
+use crate::live::{self, Live};
 use crate::store::Sqlite;
 use crate::{App, Config, Error, Shutdown, admin};
 
@@ -31,6 +33,8 @@ pub struct Server {
     web: http::Server,
     listeners: Vec<(Listen, TcpListener)>,
     certs: Option<Arc<Certs>>,
+    ingest: Ingest,
+    driver: live::Driver,
 }
 
 /// What the first lines on the terminal tell.
@@ -78,10 +82,13 @@ impl Server {
         let (token, admin_token) = AdminToken::establish(&app).await?;
         let first_stream = first_stream(&app).await?;
         let hello = Hello::new(&app.config, &listeners, first_stream, admin_token);
-        let media: Arc<dyn Media> = Arc::new(Idle::new(app.clone()));
+        let (live, driver) = live_of(&app)?;
+        live.restore().await?;
+        let ingest = Ingest::bind(&app, &live, certs.as_ref()).await?;
+        let media: Arc<dyn Media> = Arc::new(live);
         let router = http::router(app.clone(), Arc::clone(&media), token);
         let web = http::Server::new(app.clone(), router);
-        Ok(Self { app, hello, media, web, listeners, certs })
+        Ok(Self { app, hello, media, web, listeners, certs, ingest, driver })
     }
 
     /// What to tell whoever started it.
@@ -111,14 +118,26 @@ impl Server {
         if let Some(certs) = self.certs {
             parts.spawn(certs.watch(self.app.shutdown.clone()));
         }
+        self.ingest.run(&mut parts);
+        let driver = tokio::spawn(self.driver.run());
         self.app.shutdown.begun().await;
         tracing::info!("shutting down");
         if timeout(CLOSE, self.media.close()).await.is_err() {
             tracing::warn!("segments were not finished within {} s", CLOSE.as_secs());
         }
         while parts.join_next().await.is_some() {}
+        driver.abort();
         self.app.store.close().await;
     }
+}
+
+/// What is live, and what lets time pass for it.
+fn live_of(app: &App) -> Result<(Live, live::Driver), Error> {
+    let config = live::Config::of(&app.config);
+    let engine = Live::new(config, Arc::clone(&app.store), Vec::new());
+    let (live, driver, _handovers) =
+        engine.map_err(Error::file("the engine that feeds players cannot be made"))?;
+    Ok((live, driver))
 }
 
 impl Hello {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{config, doctor, serve, stream, term};
+use crate::{config, doctor, publish, serve, stream, term, watch};
 
 /// Live streaming from one binary: RTMP and SRT in, low-latency HLS out.
 #[derive(Debug, Parser)]
@@ -19,6 +19,10 @@ struct Cli {
 enum Command {
     /// Run the server.
     Serve(serve::Args),
+    /// Publish a file over RTMP in real time.
+    Publish(publish::Args),
+    /// Watch a stream without a screen and say how it was.
+    Watch(watch::Args),
     /// Say what is wrong with this machine and what to do.
     Doctor(doctor::Args),
     /// Make and change streams and their keys.
@@ -39,6 +43,8 @@ enum Command {
 pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Serve(args) => block_on(serve::run(args)),
+        Command::Publish(args) => block_on(publish::run(args)),
+        Command::Watch(args) => block_on(watch::run(args)),
         Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Stream(args) => block_on(stream::run(args)),
         Command::Config(args) => config::run(&args),

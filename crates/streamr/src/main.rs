@@ -3,9 +3,13 @@
 mod cli;
 mod config;
 mod doctor;
+mod net;
+mod progress;
+mod publish;
 mod serve;
 mod stream;
 mod term;
+mod watch;
 
 fn main() -> std::process::ExitCode {
     match cli::run() {

@@ -79,6 +79,12 @@ pub struct Handle {
     ids: Arc<AtomicU64>,
 }
 
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("shards", &self.mailboxes.len()).finish_non_exhaustive()
+    }
+}
+
 impl Handle {
     /// A new live stream.
     #[must_use]

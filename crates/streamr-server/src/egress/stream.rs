@@ -91,10 +91,19 @@ impl Stream {
     }
 
     /// The shard's first copy of the window.
-    pub(super) fn window(&self) -> Window {
+    #[must_use]
+    pub fn window(&self) -> Window {
         let mut writer = self.lock();
         writer.seal();
         writer.window().clone()
+    }
+
+    /// Brings such a copy up to date, for a player that is fed outside the engine: one whose bytes
+    /// go through TLS.
+    pub fn follow(&self, window: &mut Window) {
+        let mut writer = self.lock();
+        writer.seal();
+        window.follow(writer.window());
     }
 
     fn tell(&self) {

@@ -1,0 +1,222 @@
+//! Where publishers come in: RTMP, RTMPS and SRT listeners, each connection a task.
+//!
+//! A connection ends with one line in the log that says who it was and why. Nothing that a
+//! connection does reaches another: its memory is bounded by the limits of its machine, and its
+//! task by the timeouts here.
+
+mod admission;
+mod play;
+mod rtmp;
+mod srt;
+mod stream_id;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Part;
+use crate::http::tls::Certs;
+use crate::live::Live;
+use crate::{App, Error, Shutdown};
+use admission::Admission;
+use rtmp::Ended;
+
+pub use srt::{Config as SrtConfig, Srt};
+
+/// Limits of the RTMP listeners.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Limits of each connection's machine.
+    pub rtmp: streamr_media::rtmp::Config,
+    /// Connections of one listener, publishers and players together.
+    pub connections_max: usize,
+    /// Of these, from one address that is not this machine: a studio behind one address has some
+    /// tens of encoders, an attacker would like all.
+    pub connections_per_address_max: usize,
+    /// A peer that takes no byte for so long is gone.
+    pub write_timeout: Duration,
+    /// For the TLS handshake of RTMPS.
+    pub tls_timeout: Duration,
+    /// Bytes read at once from one connection; also the memory that an idle connection costs.
+    pub read_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            rtmp: streamr_media::rtmp::Config::default(),
+            connections_max: 20_000,
+            connections_per_address_max: 200,
+            write_timeout: Duration::from_secs(10),
+            tls_timeout: Duration::from_secs(10),
+            read_bytes: 16 << 10,
+        }
+    }
+}
+
+/// All listeners of a server, bound.
+#[derive(Default)]
+pub struct Ingest {
+    rtmp: Vec<(Rtmp, Option<TlsAcceptor>)>,
+    srt: Option<Srt>,
+}
+
+impl Ingest {
+    /// Binds what the configuration turns on.
+    ///
+    /// # Errors
+    /// The first port that cannot be had, in words.
+    pub async fn bind(app: &App, live: &Live, certs: Option<&Arc<Certs>>) -> Result<Self, Error> {
+        let mut ingest = Self::default();
+        let config = Config::of(&app.config);
+        for listen in app.config.listeners()? {
+            let fault = |reason| listen.fault(reason);
+            let shutdown = app.shutdown.clone();
+            let tls = match listen.part {
+                Part::Http | Part::Https => continue,
+                Part::Rtmp => None,
+                Part::Rtmps => certs.map(|certs| TlsAcceptor::from(certs.server_config(&[]))),
+                Part::Srt => {
+                    let srt = SrtConfig::of(&app.config);
+                    let bound = Srt::bind(listen.address, srt, live.clone(), shutdown).await;
+                    ingest.srt = Some(bound.map_err(fault)?);
+                    continue;
+                }
+            };
+            let socket = TcpListener::bind(listen.address).await.map_err(fault)?;
+            ingest.rtmp.push((Rtmp::new(socket, config.clone(), live.clone(), shutdown), tls));
+        }
+        Ok(ingest)
+    }
+
+    /// Starts them among the server's parts.
+    pub fn run(self, parts: &mut JoinSet<()>) {
+        for (rtmp, tls) in self.rtmp {
+            parts.spawn(rtmp.run(tls));
+        }
+        if let Some(srt) = self.srt {
+            parts.spawn(srt.run());
+        }
+    }
+}
+
+impl Config {
+    /// What the server's configuration says about it.
+    #[must_use]
+    pub fn of(config: &crate::Config) -> Self {
+        let rtmp = streamr_media::rtmp::Config {
+            message_bytes_max: config.stream.frame_bytes_max.min((16 << 20) - 1),
+            // Players are sent what the fan-out has chunked by its own size.
+            chunk_bytes: streamr_media::fanout::Config::default().chunk_bytes,
+            ..Default::default()
+        };
+        let connections_max = config.rtmp.connections_max as usize;
+        Self { rtmp, connections_max, ..Self::default() }
+    }
+}
+
+/// What every connection of a listener shares.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) config: Arc<Config>,
+    pub(crate) live: Live,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// An RTMP or RTMPS listener.
+#[derive(Debug)]
+pub struct Rtmp {
+    listener: TcpListener,
+    admission: Admission,
+    context: Context,
+}
+
+impl Rtmp {
+    /// A listener on a socket that is bound already.
+    #[must_use]
+    pub fn new(listener: TcpListener, config: Config, live: Live, shutdown: Shutdown) -> Self {
+        let admission = Admission::new(config.connections_max, config.connections_per_address_max);
+        let context = Context { config: Arc::new(config), live, shutdown };
+        Self { listener, admission, context }
+    }
+
+    /// Takes connections until shutdown, and waits for those that stand to end.
+    pub async fn run(self, tls: Option<TlsAcceptor>) {
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+                () = self.context.shutdown.begun() => break,
+            };
+            match accepted {
+                Ok((socket, peer)) => match self.admission.admit(peer.ip().to_canonical()) {
+                    Ok(permit) => {
+                        let connection = connect(self.context.clone(), socket, peer, tls.clone());
+                        connections.spawn(async move {
+                            connection.await;
+                            drop(permit);
+                        });
+                    }
+                    Err(full) => tracing::warn!(%full, "RTMP connection turned away"),
+                },
+                Err(error) => {
+                    // Out of descriptors, most likely: others have to end first.
+                    tracing::error!(%error, "cannot take RTMP connections");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        drop(self.listener);
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+/// A byte stream to a peer, plain or by TLS.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
+
+async fn connect(context: Context, socket: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
+    // Small messages (status, acknowledgement) must not wait for more.
+    let _ = socket.set_nodelay(true);
+    let ended = match tls {
+        None => plain(&context, socket).await,
+        Some(tls) => secure(&context, socket, tls).await,
+    };
+    tracing::info!(
+        what = ended.what,
+        stream = ended.stream,
+        bytes = ended.bytes,
+        reason = %ended.reason,
+        "RTMP connection ended"
+    );
+    tracing::trace!(%peer, "its address");
+}
+
+async fn plain(context: &Context, socket: TcpStream) -> Ended {
+    let (ended, player) = rtmp::serve(context, socket).await;
+    let Some(player) = player else { return ended };
+    match play::hand_over(context, player) {
+        Ok(()) => ended.because("it plays, and belongs to the engine from here"),
+        Err(error) => ended.because(error.to_string()),
+    }
+}
+
+async fn secure(context: &Context, socket: TcpStream, tls: TlsAcceptor) -> Ended {
+    match tokio::time::timeout(context.config.tls_timeout, tls.accept(socket)).await {
+        Ok(Ok(socket)) => {
+            let (ended, player) = rtmp::serve(context, socket).await;
+            match player {
+                Some(player) => play::feed(context, player, ended).await,
+                None => ended,
+            }
+        }
+        Ok(Err(error)) => Ended::default().because(format!("TLS: {error}")),
+        Err(_) => Ended::default().because("tls_timeout"),
+    }
+}

@@ -1,0 +1,233 @@
+//! One RTMP connection: the machine, its socket, and what it publishes or plays.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use psyne::Time;
+use streamr_media::flv::Tag;
+use streamr_media::rtmp::{Closed, Event, Output, Reject, Server, StreamId};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::play::Player;
+use super::{Context, Socket};
+use crate::live::{Broadcast, Publication, Refused};
+
+/// How a connection ended: what its line in the log says.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) what: &'static str,
+    pub(super) stream: String,
+    pub(super) bytes: u64,
+    pub(super) reason: Cow<'static, str>,
+}
+
+impl Ended {
+    pub(super) fn because(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
+        self.reason = reason.into();
+        self
+    }
+}
+
+/// Serves a connection to its end, or until it is a player's.
+pub(super) async fn serve<S: Socket>(context: &Context, socket: S) -> (Ended, Option<Player<S>>) {
+    let clock = context.live.clock();
+    let mut connection = Connection {
+        context,
+        socket,
+        machine: Server::new(context.config.rtmp.clone(), clock.now(), rand::random()),
+        ended: Ended { what: "none", ..Ended::default() },
+        publishing: None,
+        playing: None,
+    };
+    let reason = connection.run().await;
+    if let Some((stream, broadcast)) = connection.playing.take() {
+        let parts = connection.machine.into_player(stream);
+        let player = Player { socket: connection.socket, parts, broadcast };
+        return (connection.ended, Some(player));
+    }
+    (connection.ended.because(reason), None)
+}
+
+struct Connection<'a, S> {
+    context: &'a Context,
+    socket: S,
+    machine: Server,
+    ended: Ended,
+    publishing: Option<(StreamId, Publication)>,
+    playing: Option<(StreamId, Arc<Broadcast>)>,
+}
+
+type Reason = Cow<'static, str>;
+
+impl<S: Socket> Connection<'_, S> {
+    /// Until the connection ends or becomes a player's.
+    async fn run(&mut self) -> Reason {
+        let mut buffer = vec![0; self.context.config.read_bytes];
+        loop {
+            let wait = match self.drain().await {
+                Ok(wait) => wait,
+                Err(reason) => return reason,
+            };
+            if self.playing.is_some() {
+                return "plays".into();
+            }
+            if let Err(reason) = self.input(&mut buffer, wait).await {
+                return reason;
+            }
+        }
+    }
+
+    /// Waits for the next thing that happens, and tells the machine.
+    async fn input(&mut self, buffer: &mut [u8], wait: Option<Time>) -> Result<(), Reason> {
+        let clock = self.context.live.clock();
+        let deadline = clock.instant(wait.unwrap_or(Time::MAX)).into();
+        let publishing = self.publishing.as_ref();
+        tokio::select! {
+            read = self.socket.read(buffer) => match read {
+                Ok(0) => Err("the peer closed the connection".into()),
+                Ok(count) => {
+                    self.ended.bytes += count as u64;
+                    let input = buffer.get(..count).unwrap_or_default();
+                    self.machine.handle_input(clock.now(), input).map_err(|e| e.to_string().into())
+                }
+                Err(error) => Err(format!("reading: {error}").into()),
+            },
+            () = tokio::time::sleep_until(deadline) => {
+                self.machine.handle_timeout(clock.now());
+                Ok(())
+            }
+            () = dismissed(publishing) => {
+                if let Some((stream, _)) = self.publishing.take() {
+                    self.machine.reject(stream, Reject::InUse);
+                }
+                Ok(())
+            }
+            () = self.context.shutdown.begun() => Err("the server is shutting down".into()),
+        }
+    }
+
+    /// Carries out what the machine wants, until it waits.
+    async fn drain(&mut self) -> Result<Option<Time>, Reason> {
+        let mut tags = Vec::new();
+        loop {
+            match self.machine.poll_output() {
+                Output::Transmit(bytes) => self.send(&bytes).await?,
+                Output::Event(Event::Media { tag, .. }) => tags.push(tag),
+                Output::Event(event) => {
+                    self.media(&mut tags)?;
+                    self.event(event).await?;
+                }
+                Output::Wait(wait) => {
+                    self.media(&mut tags)?;
+                    return Ok(wait);
+                }
+            }
+        }
+    }
+
+    fn media(&mut self, tags: &mut Vec<Tag>) -> Result<(), Reason> {
+        match &mut self.publishing {
+            Some((_, publication)) if !tags.is_empty() => publication
+                .handle_tags(std::mem::take(tags))
+                .map_err(|error| error.to_string().into()),
+            _ => {
+                tags.clear();
+                Ok(())
+            }
+        }
+    }
+
+    async fn event(&mut self, event: Event) -> Result<(), Reason> {
+        match event {
+            Event::Publish { stream, name, .. } => self.publish(stream, &name).await,
+            Event::Play { stream, name, .. } => self.play(stream, name),
+            Event::Unpublish { .. } => {
+                if let Some((_, publication)) = self.publishing.take() {
+                    publication.goodbye();
+                }
+            }
+            Event::Stop { .. } | Event::Media { .. } => {}
+            Event::Closed(closed) => return Err(self.closed(closed).await),
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, stream: StreamId, key: &str) {
+        self.ended.what = "publisher";
+        if self.publishing.is_some() {
+            return self.machine.reject(stream, Reject::InUse);
+        }
+        match self.context.live.attach(key).await {
+            Ok(publication) => {
+                self.ended.stream = publication.broadcast().name().to_string();
+                self.machine.accept(stream);
+                self.publishing = Some((stream, publication));
+            }
+            Err(refused) => {
+                self.ended.reason = refused.to_string().into();
+                self.machine.reject(stream, reject(&refused));
+            }
+        }
+    }
+
+    fn play(&mut self, stream: StreamId, name: String) {
+        self.ended.what = "player";
+        self.ended.stream.clone_from(&name);
+        if self.publishing.is_some() {
+            return self.machine.reject(stream, Reject::Unavailable);
+        }
+        match self.context.live.broadcast(&name).filter(|broadcast| !broadcast.is_over()) {
+            Some(broadcast) => {
+                self.machine.accept(stream);
+                self.playing = Some((stream, broadcast));
+            }
+            None => {
+                self.ended.reason = "there is no such broadcast".into();
+                self.machine.reject(stream, Reject::NotFound);
+            }
+        }
+    }
+
+    async fn closed(&mut self, closed: Closed) -> Reason {
+        while let Output::Transmit(bytes) = self.machine.poll_output() {
+            if self.send(&bytes).await.is_err() {
+                break;
+            }
+        }
+        let _ = self.socket.shutdown().await;
+        match closed {
+            Closed::Rejected => {
+                let refused = std::mem::take(&mut self.ended.reason);
+                if refused.is_empty() { "dismissed".into() } else { refused }
+            }
+            Closed::SetupTimeout => "setup_timeout: neither publish nor play in time".into(),
+            Closed::IdleTimeout => "idle_timeout: the publisher fell silent".into(),
+        }
+    }
+
+    async fn send(&mut self, bytes: &Bytes) -> Result<(), Reason> {
+        let write = self.socket.write_all(bytes);
+        match tokio::time::timeout(self.context.config.write_timeout, write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("writing: {error}").into()),
+            Err(_) => Err("write_timeout: the peer takes nothing".into()),
+        }
+    }
+}
+
+async fn dismissed(publishing: Option<&(StreamId, Publication)>) {
+    match publishing {
+        Some((_, publication)) => publication.dismissed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The protocol's own status for a refusal.
+fn reject(refused: &Refused) -> Reject {
+    match refused {
+        Refused::Key | Refused::Archived => Reject::NotFound,
+        Refused::InUse => Reject::InUse,
+        Refused::ShuttingDown | Refused::Store(_) => Reject::Unavailable,
+    }
+}

@@ -1,0 +1,181 @@
+//! SRT: publishers that send MPEG-TS over UDP, as callers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use srt_tokio::access::{RejectReason, ServerRejectReason};
+use srt_tokio::{ConnectionRequest, SrtIncoming, SrtListener, SrtSocket};
+use streamr_media::media::{Demux, Event};
+use streamr_media::ts;
+use tokio::sync::Semaphore;
+
+use super::stream_id;
+use crate::Shutdown;
+use crate::live::{Live, Publication, Refused};
+
+/// Limits of the SRT listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long a lost packet may be asked for again.
+    pub latency: Duration,
+    /// Callers must know it, if it is set: 10 to 79 characters.
+    pub passphrase: Option<String>,
+    /// Publishers at once.
+    pub connections_max: usize,
+    /// A publisher that sends nothing for so long is gone.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            latency: Duration::from_millis(120),
+            passphrase: None,
+            connections_max: 1_000,
+            idle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Config {
+    /// What the server's configuration says about it.
+    #[must_use]
+    pub fn of(config: &crate::Config) -> Self {
+        let latency = Duration::from_millis(config.srt.latency_ms.into());
+        let connections_max = config.srt.connections_max as usize;
+        Self { latency, connections_max, ..Self::default() }
+    }
+}
+
+/// The SRT listener.
+#[derive(Debug)]
+pub struct Srt {
+    // Holds the socket open.
+    _listener: SrtListener,
+    incoming: SrtIncoming,
+    config: Config,
+    live: Live,
+    shutdown: Shutdown,
+}
+
+impl Srt {
+    /// Listens.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the passphrase has a wrong length.
+    pub async fn bind(
+        address: SocketAddr,
+        config: Config,
+        live: Live,
+        shutdown: Shutdown,
+    ) -> std::io::Result<Self> {
+        let mut builder = SrtListener::builder().latency(config.latency);
+        if let Some(passphrase) = &config.passphrase {
+            if !(10..=79).contains(&passphrase.len()) {
+                let text = "the SRT passphrase must have 10 to 79 characters";
+                return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text));
+            }
+            builder = builder.encryption(16, passphrase.clone());
+        }
+        let (listener, incoming) = builder.bind(address).await?;
+        Ok(Self { _listener: listener, incoming, config, live, shutdown })
+    }
+
+    /// Takes callers until shutdown, and waits for those that publish to end.
+    pub async fn run(mut self) {
+        let room = Arc::new(Semaphore::new(self.config.connections_max));
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            let request = tokio::select! {
+                request = self.incoming.incoming().next() => request,
+                Some(_) = connections.join_next() => continue,
+                () = self.shutdown.begun() => break,
+            };
+            let Some(request) = request else { break };
+            let (live, config) = (self.live.clone(), self.config.clone());
+            let (shutdown, permit) = (self.shutdown.clone(), room.clone().try_acquire_owned());
+            connections.spawn(async move {
+                let reason = match permit {
+                    Ok(_permit) => serve(request, live, &config, shutdown).await,
+                    Err(_) => refuse(request, ServerRejectReason::Overload).await,
+                };
+                tracing::info!(reason, "SRT connection ended");
+            });
+        }
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+async fn serve(
+    request: ConnectionRequest,
+    live: Live,
+    config: &Config,
+    shutdown: Shutdown,
+) -> String {
+    let id = request.stream_id().map(ToString::to_string).unwrap_or_default();
+    let key = match stream_id::publish_key(&id) {
+        Ok(key) => key,
+        Err(refused) => {
+            refuse(request, ServerRejectReason::BadRequest).await;
+            return refused.to_string();
+        }
+    };
+    let publication = match live.attach(key).await {
+        Ok(publication) => publication,
+        Err(refused) => {
+            refuse(request, reject(&refused)).await;
+            return refused.to_string();
+        }
+    };
+    match request.accept(None).await {
+        Ok(socket) => receive(socket, publication, config, shutdown).await,
+        Err(error) => format!("the handshake failed: {error}"),
+    }
+}
+
+async fn receive(
+    mut socket: SrtSocket,
+    mut publication: Publication,
+    config: &Config,
+    shutdown: Shutdown,
+) -> String {
+    let mut demuxer = ts::Demuxer::default();
+    loop {
+        let next = tokio::select! {
+            next = tokio::time::timeout(config.idle_timeout, socket.next()) => next,
+            () = publication.dismissed() => return "dismissed".to_owned(),
+            () = shutdown.begun() => return "the server is shutting down".to_owned(),
+        };
+        let bytes = match next {
+            Ok(Some(Ok((_, bytes)))) => bytes,
+            Ok(Some(Err(error))) => return format!("receiving: {error}"),
+            // SRT tells a caller that closes from one that vanishes, but srt-tokio does not.
+            Ok(None) => return "the publisher left".to_owned(),
+            Err(_) => return "idle_timeout: the publisher fell silent".to_owned(),
+        };
+        if let Err(error) = demuxer.push(&bytes) {
+            return error.to_string();
+        }
+        let events: Vec<Event> = std::iter::from_fn(|| demuxer.poll_event()).collect();
+        if let Err(error) = publication.handle_events(events) {
+            return error.to_string();
+        }
+    }
+}
+
+async fn refuse(request: ConnectionRequest, reason: ServerRejectReason) -> String {
+    let _ = request.reject(RejectReason::Server(reason)).await;
+    reason.to_string()
+}
+
+/// SRT's own code for a refusal ("SRT Access Control Guidelines", rejection codes).
+fn reject(refused: &Refused) -> ServerRejectReason {
+    match refused {
+        Refused::Key => ServerRejectReason::Unauthorized,
+        Refused::Archived => ServerRejectReason::Forbidden,
+        Refused::InUse => ServerRejectReason::Conflict,
+        Refused::ShuttingDown | Refused::Store(_) => ServerRejectReason::Down,
+    }
+}

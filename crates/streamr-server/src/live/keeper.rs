@@ -1,0 +1,120 @@
+//! Writes to the store what became of streams, in order and as long as it takes.
+//!
+//! A disk that is full or a database that is locked must not stop a broadcast: changes wait here,
+//! one line in the log says so, and they are tried again until the store takes them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use streamr_core::id::{BroadcastId, StreamName};
+use streamr_core::lifecycle::State;
+use tokio::sync::Notify;
+
+use crate::time::unix_ms;
+use crate::{Error, Store};
+
+/// Changes that may wait. Each is three lines of a broadcast's life, so this is a thousand
+/// broadcasts that began or ended while the store did not answer; older ones are dropped, and
+/// closed by the store itself when the next one of the same stream begins.
+const CHANGES_MAX: usize = 3_000;
+
+/// How long a store that failed is left alone.
+const PAUSE: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Debug)]
+enum Change {
+    State(StreamName, State),
+    Started(StreamName, BroadcastId, u64),
+    Ended(BroadcastId, u64, u32),
+}
+
+/// Takes changes; never waits.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Handle(Arc<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    changes: Mutex<VecDeque<Change>>,
+    filled: Notify,
+}
+
+/// Writes changes.
+pub(super) struct Keeper {
+    store: Arc<dyn Store>,
+    queue: Handle,
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").finish_non_exhaustive()
+    }
+}
+
+pub(super) fn new(store: Arc<dyn Store>) -> (Keeper, Handle) {
+    let queue = Handle::default();
+    (Keeper { store, queue: queue.clone() }, queue)
+}
+
+impl Handle {
+    pub(super) fn state(&self, name: &StreamName, state: State) {
+        self.push(Change::State(name.clone(), state));
+    }
+
+    pub(super) fn started(&self, name: &StreamName, id: BroadcastId) {
+        self.push(Change::Started(name.clone(), id, unix_ms()));
+    }
+
+    pub(super) fn ended(&self, id: BroadcastId, viewers_peak: u32) {
+        self.push(Change::Ended(id, unix_ms(), viewers_peak));
+    }
+
+    fn push(&self, change: Change) {
+        let mut changes = self.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if changes.len() == CHANGES_MAX {
+            changes.pop_front();
+        }
+        changes.push_back(change);
+        self.0.filled.notify_one();
+    }
+
+    fn pop(&self) -> Option<Change> {
+        self.0.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl Keeper {
+    pub(super) async fn run(self) {
+        loop {
+            while let Some(change) = self.queue.pop() {
+                self.insist(change).await;
+            }
+            self.queue.0.filled.notified().await;
+        }
+    }
+
+    async fn insist(&self, change: Change) {
+        let mut told = false;
+        while let Err(error) = self.write(&change).await {
+            if matches!(error, Error::NoStream(_) | Error::State(_)) {
+                return;
+            }
+            if !told {
+                tracing::error!(%error, "broadcasts go on, but what becomes of them is not kept");
+                told = true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        if told {
+            tracing::info!("the store answers again");
+        }
+    }
+
+    async fn write(&self, change: &Change) -> Result<(), Error> {
+        match change {
+            Change::State(name, state) => self.store.set_state(name, *state).await,
+            Change::Started(name, id, at) => self.store.start_broadcast(name, *id, *at).await,
+            Change::Ended(id, at, peak) => self.store.end_broadcast(*id, *at, *peak).await,
+        }
+    }
+}

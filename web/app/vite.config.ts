@@ -32,7 +32,11 @@ export default defineConfig({
   plugins: [
     svelte(),
     tailoredHls(),
-    preloadPages({ "index.html": "src/home.ts", "watch.html": "src/watch.ts", "404.html": "src/missing.ts" }),
+    preloadPages({
+      "index.html": "src/home.ts",
+      "watch.html": "src/watch.ts",
+      "404.html": "src/missing.ts",
+    }),
   ],
   build: {
     outDir: "../dist",
@@ -41,6 +45,8 @@ export default defineConfig({
     cssCodeSplit: false,
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0, // data: addresses would need an exception in the content security policy
-    rolldownOptions: { input: ["index.html", "watch.html", "404.html"].map((page) => `app/${page}`) },
+    rolldownOptions: {
+      input: ["index.html", "watch.html", "404.html"].map((page) => `app/${page}`),
+    },
   },
 });

@@ -13,10 +13,17 @@ export const watchSeconds = Number(process.env.WATCH_SECONDS ?? 60);
 export const rounds = Number(process.env.ROUNDS ?? 10);
 
 const ARGS = [
-  "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+  "--headless=new",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
   // A page in the background of a busy test machine must not be throttled.
-  "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
+  "--disable-background-timer-throttling",
+  "--disable-renderer-backgrounding",
   "--disable-backgrounding-occluded-windows",
 ];
 

@@ -4,7 +4,10 @@ import { route } from "./route.ts";
 import { codecName, uptime, viewers } from "./text.ts";
 
 const answer = (status: number, body: unknown) =>
-  (async () => new Response(typeof body === "string" ? body : JSON.stringify(body), { status })) as typeof fetch;
+  (async () =>
+    new Response(typeof body === "string" ? body : JSON.stringify(body), {
+      status,
+    })) as typeof fetch;
 
 test.each([
   ["/", { page: "home" }],
@@ -24,12 +27,17 @@ test("streams are unwrapped from their envelope", async () => {
 test("the server's own sentence reaches the reader", async () => {
   const body = { error: { code: "no_such_stream", message: "There is no such stream." } };
   await expect(stream("x", answer(404, body))).rejects.toMatchObject({
-    status: 404, code: "no_such_stream", message: "There is no such stream.",
+    status: 404,
+    code: "no_such_stream",
+    message: "There is no such stream.",
   });
 });
 
 test("a proxy's page of HTML and a dead server are errors with a sentence", async () => {
-  await expect(stream("x", answer(502, "<html>"))).rejects.toMatchObject({ status: 502, code: "unknown" });
+  await expect(stream("x", answer(502, "<html>"))).rejects.toMatchObject({
+    status: 502,
+    code: "unknown",
+  });
   const dead = (async () => Promise.reject(new TypeError())) as typeof fetch;
   await expect(streams(dead)).rejects.toMatchObject({ status: 0, code: "unreachable" });
 });
@@ -37,7 +45,12 @@ test("a proxy's page of HTML and a dead server are errors with a sentence", asyn
 test("counts, times and codecs read well", () => {
   const start = "2026-01-01T00:00:00Z";
   const after = (seconds: number) => uptime(start, Date.parse(start) + seconds * 1000);
-  expect([after(7), after(750), after(3723), after(-5)]).toEqual(["0:07", "12:30", "1:02:03", "0:00"]);
+  expect([after(7), after(750), after(3723), after(-5)]).toEqual([
+    "0:07",
+    "12:30",
+    "1:02:03",
+    "0:00",
+  ]);
   expect(uptime(null, 0)).toBe("");
   expect([viewers(1), viewers(1204)]).toEqual(["1 viewer", "1,204 viewers"]);
   expect(["avc1.64001f", "Opus", "xyz1"].map(codecName)).toEqual(["H.264", "Opus", "xyz1"]);

@@ -1,5 +1,6 @@
 /**
- * Calls `task` now and then every `everyMs` while the page is seen; once more when it is seen again.
+ * Calls `task` now and then every `everyMs` while the page is seen; once more when it is seen
+ * again.
  * Returns what stops it. `task` must not throw.
  */
 export function poll(task: () => Promise<void>, everyMs: number): () => void {

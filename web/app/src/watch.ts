@@ -2,4 +2,5 @@ import "@streamr/player";
 import { mount } from "svelte";
 import Watch from "./Watch.svelte";
 
-export const show = (target: HTMLElement, name: string) => mount(Watch, { target, props: { name } });
+export const show = (target: HTMLElement, name: string) =>
+  mount(Watch, { target, props: { name } });

@@ -15,5 +15,6 @@ test("an audience does not return as one: delays spread by a quarter to both sid
 
 test("a stream that is away for weeks does not overflow the delay", () => {
   const backoff = new Backoff(500, 4000, () => 0.5);
-  for (let attempt = 0; attempt < 5000; attempt += 1) expect(backoff.next()).toBeLessThanOrEqual(4000);
+  for (let attempt = 0; attempt < 5000; attempt += 1)
+    expect(backoff.next()).toBeLessThanOrEqual(4000);
 });

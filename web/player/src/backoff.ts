@@ -1,4 +1,6 @@
-/** Delays between attempts: doubling, capped, and spread so that an audience does not return as one. */
+/**
+ * Delays between attempts: doubling, capped, and spread so that an audience does not return as one.
+ */
 export class Backoff {
   private attempt = 0;
 

@@ -8,9 +8,14 @@ export interface Position {
   following: boolean;
 }
 
-/** Within this of the target the viewer counts as live; below a part or two nobody sees a difference. */
+/**
+ * Within this of the target the viewer counts as live; below a part or two nobody sees a
+ * difference.
+ */
 export const AT_EDGE_SLACK_S = 1.5;
-/** Farther than this, catching up by speed takes a minute; a viewer who follows is moved instead. */
+/**
+ * Farther than this, catching up by speed takes a minute; a viewer who follows is moved instead.
+ */
 export const JUMP_BEYOND_S = 4;
 
 /** Whether the LIVE badge is lit. */
@@ -31,7 +36,9 @@ export interface Stall {
   ahead: number;
 }
 
-/** Standing still this long with media at hand means that the pipeline is stuck, not the publisher. */
+/**
+ * Standing still this long with media at hand means that the pipeline is stuck, not the publisher.
+ */
 export const STUCK_AFTER_S = 6;
 
 /** Whether to reopen the stream: there is media to play, and it is not playing. */

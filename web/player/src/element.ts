@@ -88,7 +88,11 @@ export class StreamrPlayer extends HTMLElement {
     const { video } = this.view;
     video.muted = this.hasAttribute("muted");
     video.volume = storedVolume();
-    this.session = new Session(video, () => this.render(), () => void this.play());
+    this.session = new Session(
+      video,
+      () => this.render(),
+      () => void this.play(),
+    );
     this.listen();
     this.refreshTimer = window.setInterval(() => this.refresh(), REFRESH_MS);
     this.load();
@@ -158,7 +162,9 @@ export class StreamrPlayer extends HTMLElement {
     click(view.help.querySelector("button")!, () => this.run("help"));
     click(view.pip, () => this.run("pip"));
     click(view.full, () => this.run("fullscreen"));
-    view.volume.addEventListener("input", () => this.setVolume(Number(view.volume.value)), { signal });
+    view.volume.addEventListener("input", () => this.setVolume(Number(view.volume.value)), {
+      signal,
+    });
     view.quality.addEventListener("change", () => this.choose(), { signal });
     this.listenToMedia();
     this.listenToPointer();
@@ -181,7 +187,9 @@ export class StreamrPlayer extends HTMLElement {
     const wake = () => this.wake();
     for (const type of ["pointermove", "pointerdown", "focusin"])
       frame.addEventListener(type, wake, { signal });
-    frame.addEventListener("pointerleave", () => frame.classList.toggle("idle", this.mayHide()), { signal });
+    frame.addEventListener("pointerleave", () => frame.classList.toggle("idle", this.mayHide()), {
+      signal,
+    });
     // A finger's tap shows the controls; a mouse's click plays or pauses.
     video.addEventListener(
       "click",
@@ -348,7 +356,9 @@ export class StreamrPlayer extends HTMLElement {
     const labels = qualities.map(({ label }) => label).join();
     if (select.dataset.labels !== labels) {
       select.dataset.labels = labels;
-      select.replaceChildren(...qualities.map(({ index, label }) => new Option(label, String(index))));
+      select.replaceChildren(
+        ...qualities.map(({ index, label }) => new Option(label, String(index))),
+      );
     }
     select.value = String(quality);
   }

@@ -40,7 +40,9 @@ export interface Engine {
   destroy(): void;
 }
 
-/** A stall is answered by this much more distance from the edge, s; it adds up to a segment at most. */
+/**
+ * A stall is answered by this much more distance from the edge, s; it adds up to a segment at most.
+ */
 const STALL_BACKOFF_S = 0.2;
 /** Fast enough to win back 1 s in 12 s, slow enough that speech keeps its sound. */
 const CATCH_UP_RATE = 1.08;
@@ -73,7 +75,9 @@ export class HlsEngine implements Engine {
   private mediaRecoveries = 0;
   private lastCc: number | null = null;
   private everLive = false;
-  /** Codecs of video and audio as the initialization segments say, should the playlist be silent. */
+  /**
+   * Codecs of video and audio as the initialization segments say, should the playlist be silent.
+   */
   private parsed: (string | undefined)[] = [];
 
   static supported(): boolean {
@@ -179,7 +183,9 @@ export class HlsEngine implements Engine {
   }
 }
 
-/** The browser's own HLS (Safari without Media Source Extensions): it does the low latency itself. */
+/**
+ * The browser's own HLS (Safari without Media Source Extensions): it does the low latency itself.
+ */
 export class NativeEngine implements Engine {
   readonly name = "native HLS";
   readonly qualities: Quality[] = [];

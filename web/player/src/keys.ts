@@ -1,9 +1,24 @@
 /** What the keyboard can do; the help overlay and README list the same table. */
 export type Command =
-  | "toggle" | "mute" | "fullscreen" | "pip" | "live" | "stats" | "help"
-  | "back" | "forward" | "louder" | "softer" | "close";
+  | "toggle"
+  | "mute"
+  | "fullscreen"
+  | "pip"
+  | "live"
+  | "stats"
+  | "help"
+  | "back"
+  | "forward"
+  | "louder"
+  | "softer"
+  | "close";
 
-export const KEYS: readonly { keys: readonly string[]; label: string; does: string; command: Command }[] = [
+export const KEYS: readonly {
+  keys: readonly string[];
+  label: string;
+  does: string;
+  command: Command;
+}[] = [
   { keys: [" ", "k"], label: "Space, K", does: "Play or pause", command: "toggle" },
   { keys: ["m"], label: "M", does: "Mute or unmute", command: "mute" },
   { keys: ["ArrowUp"], label: "↑", does: "Louder", command: "louder" },
@@ -18,7 +33,9 @@ export const KEYS: readonly { keys: readonly string[]; label: string; does: stri
   { keys: ["Escape"], label: "Esc", does: "Close what is open", command: "close" },
 ];
 
-/** Controls that use some keys themselves, by tag name: what they keep, the player does not take. */
+/**
+ * Controls that use some keys themselves, by tag name: what they keep, the player does not take.
+ */
 const KEPT: Record<string, (key: string) => boolean> = {
   button: (key) => key === " " || key === "Enter",
   a: (key) => key === "Enter",

@@ -3,7 +3,9 @@ export interface Metrics {
   state: string;
   /** Playhead, seconds on the element's timeline. */
   current_time_s: number;
-  /** Publisher's clock to this screen by EXT-X-PROGRAM-DATE-TIME, s; true as far as clocks agree. */
+  /**
+   * Publisher's clock to this screen by EXT-X-PROGRAM-DATE-TIME, s; true as far as clocks agree.
+   */
   latency_s: number | null;
   /** Distance from the newest media in the playlist, s. */
   edge_latency_s: number | null;
@@ -36,7 +38,9 @@ export interface Metrics {
 
 /** Media time over which the bitrate is averaged, s: a group of pictures or two. */
 const BITRATE_WINDOW_S = 4;
-/** Parts of 200 ms fill the window with 20; a misconfigured server's 1 ms parts must not grow it. */
+/**
+ * Parts of 200 ms fill the window with 20; a misconfigured server's 1 ms parts must not grow it.
+ */
 const WINDOW_PARTS_MAX = 64;
 
 /** Bitrate of one track from the sizes of the parts that arrived. */

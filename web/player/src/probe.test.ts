@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
 import { firstMediaPlaylist, probe } from "./probe.ts";
 
-const INDEX = '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,URI="source/audio0.m3u8"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nsource/video0.m3u8\n';
+const INDEX =
+  '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,URI="source/audio0.m3u8"\n' +
+  "#EXT-X-STREAM-INF:BANDWIDTH=1\nsource/video0.m3u8\n";
 const at = "http://host/hls/demo/index.m3u8";
 
 /** A server of texts and statuses; a missing path refuses the connection. */

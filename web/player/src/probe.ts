@@ -4,7 +4,10 @@ export type Probe = "live" | "offline" | "unreachable";
 /** The first media playlist that a multivariant playlist names; a media playlist names itself. */
 export function firstMediaPlaylist(text: string, url: string): string {
   if (!text.includes("#EXT-X-STREAM-INF")) return url;
-  const uri = text.split("\n").map((line) => line.trim()).find((line) => line && !line.startsWith("#"));
+  const uri = text
+    .split("\n")
+    .map((line) => line.trim())
+    .find((line) => line && !line.startsWith("#"));
   return uri ? new URL(uri, url).href : url;
 }
 

@@ -6,7 +6,7 @@ import { probe } from "./probe.ts";
 
 /** What a viewer sees of a session. */
 export type State =
-  | "idle" | "loading" | "playing" | "paused" | "buffering" | "offline" | "reconnecting" | "error";
+  "idle" | "loading" | "playing" | "paused" | "buffering" | "offline" | "reconnecting" | "error";
 
 /** Retries: half a second at first, never more than 4 s, since a viewer waits for a start. */
 const RETRY_FIRST_MS = 500;
@@ -46,7 +46,8 @@ export class Session {
 
   /**
    * @param changed called whenever `state` or the quality choices may have changed
-   * @param play called when a source was opened and `wantsPlay`: a new source leaves the element paused
+   * @param play called when a source was opened and `wantsPlay`: a new source leaves the element
+   * paused
    */
   constructor(
     private readonly video: HTMLVideoElement,
@@ -201,7 +202,9 @@ export class Session {
           "Another browser may; H.264 plays everywhere.",
       );
     if (failure === "media" && this.mediaFailedTooOften())
-      return this.refuse("The picture cannot be decoded here. Reload the page or try another browser.");
+      return this.refuse(
+        "The picture cannot be decoded here. Reload the page or try another browser.",
+      );
     this.become(failure === "offline" ? "offline" : "reconnecting");
     this.schedule();
   }

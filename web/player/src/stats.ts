@@ -7,7 +7,10 @@ export function statsRows(m: Metrics): [label: string, value: string][] {
   const rate = m.playback_rate === 1 ? "" : ` · at ${m.playback_rate.toFixed(2)}×`;
   return [
     ["Latency", seconds(m.latency_s, 2)],
-    ["Behind newest", `${seconds(m.edge_latency_s, 2)} (aim ${seconds(m.target_latency_s, 2)})${rate}`],
+    [
+      "Behind newest",
+      `${seconds(m.edge_latency_s, 2)} (aim ${seconds(m.target_latency_s, 2)})${rate}`,
+    ],
     ["Buffer", seconds(m.buffer_s, 2)],
     ["Bitrate", `${bitrate(m.bitrate_bps)} (network ${bitrate(m.bandwidth_bps)})`],
     ["Picture", m.width ? `${m.width} × ${m.height}` : "–"],

@@ -3,7 +3,10 @@ import { KEYS } from "./keys.ts";
 import css from "./style.css?inline";
 
 const helpRows = KEYS.map(({ label, does }) => {
-  const keys = label.split(", ").map((key) => `<kbd>${key}</kbd>`).join(" ");
+  const keys = label
+    .split(", ")
+    .map((key) => `<kbd>${key}</kbd>`)
+    .join(" ");
   return `<dt>${keys}</dt><dd>${does}</dd>`;
 }).join("");
 
@@ -32,8 +35,10 @@ const HTML = `
       <small></small></button>
     <span class="gap"></span>
     <select class="quality" aria-label="Quality" hidden></select>
-    <button class="show-stats" type="button" aria-label="Statistics" aria-pressed="false">${ICONS.stats}</button>
-    <button class="show-help" type="button" aria-label="Keyboard help" aria-pressed="false">${ICONS.help}</button>
+    <button class="show-stats" type="button"
+      aria-label="Statistics" aria-pressed="false">${ICONS.stats}</button>
+    <button class="show-help" type="button"
+      aria-label="Keyboard help" aria-pressed="false">${ICONS.help}</button>
     <button class="pip" type="button" aria-label="Picture in picture" hidden>${ICONS.pip}</button>
     <button class="full" type="button" aria-label="Full screen">${ICONS.enlarge}</button>
   </div>

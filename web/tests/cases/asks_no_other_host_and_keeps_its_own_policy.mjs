@@ -7,7 +7,8 @@ export default () =>
     const complaints = [];
     page.on("request", (request) => {
       const target = new URL(request.url());
-      if (target.protocol.startsWith("http") && target.origin !== origin) foreign.add(target.origin);
+      if (target.protocol.startsWith("http") && target.origin !== origin)
+        foreign.add(target.origin);
     });
     page.on("console", (message) => {
       if (message.type() === "error") complaints.push(message.text());

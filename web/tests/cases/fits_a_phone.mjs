@@ -9,7 +9,9 @@ const survey = (page) =>
       const { width, height } = button.getBoundingClientRect();
       return width > 0 && (width < 36 || height < 36);
     });
-    const outside = buttons.filter((button) => button.getBoundingClientRect().right > innerWidth + 1);
+    const outside = buttons.filter(
+      (button) => button.getBoundingClientRect().right > innerWidth + 1,
+    );
     return {
       scrolls: document.documentElement.scrollWidth > innerWidth,
       small: small.map((button) => button.className),

@@ -3,7 +3,8 @@
 //
 // Picture. Every presented frame is drawn to a small canvas and its brightness taken. A frame's
 // `mediaTime` is exact, but the moment of its presentation is rounded to the screen's refresh and
-// jitters with the main thread. So a flash is put at its first frame's media time plus the median of
+// jitters with the main thread. So a flash is put at its first frame's media time plus the median
+// of
 // `display time − media time` over the second around it: finer than a frame.
 //
 // Sound. The element is routed through an audio worklet, which finds each beep's first sample in
@@ -92,7 +93,13 @@ function flashes(frames) {
   );
   return starts.map((start) => {
     const near = frames.filter(({ shown }) => Math.abs(shown - start.shown) < AROUND_S);
-    return start.mediaTime + quantile(near.map(({ mediaTime, shown }) => shown - mediaTime), 0.5);
+    return (
+      start.mediaTime +
+      quantile(
+        near.map(({ mediaTime, shown }) => shown - mediaTime),
+        0.5,
+      )
+    );
   });
 }
 

@@ -10,7 +10,11 @@ export default () =>
     await outside("PUBLISHER_STOP");
     await page.waitForTimeout(AWAY_MS);
     await outside("PUBLISHER_START");
-    const back = await until(page, "playback to go on", (m) => m.state === "playing" && m.buffer_s > 0.2);
+    const back = await until(
+      page,
+      "playback to go on",
+      (m) => m.state === "playing" && m.buffer_s > 0.2,
+    );
     const on = await until(
       page,
       "five more seconds",

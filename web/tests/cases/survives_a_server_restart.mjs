@@ -12,7 +12,12 @@ export default () =>
       "the loss to be noticed or played over",
       (m) => m.state !== "playing" || m.reconnects > before.reconnects || m.discontinuities > 0,
     );
-    const back = await until(page, "playback", (m) => m.state === "playing" && m.buffer_s > 0.2, 90);
+    const back = await until(
+      page,
+      "playback",
+      (m) => m.state === "playing" && m.buffer_s > 0.2,
+      90,
+    );
     const on = await until(
       page,
       "five more seconds",

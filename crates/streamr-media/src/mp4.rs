@@ -14,9 +14,22 @@ use fragment::{Init, InitTrack};
 
 const FORMAT: &str = "MP4";
 
-/// Samples of a file, all tracks together: two million are five hours of video at 60 frames a
-/// second with sound, and cost 64 MB of tables.
-const SAMPLES_MAX: usize = 2_000_000;
+/// What a file or segment may make us build. Tables and runs can name the same bytes over and over,
+/// so the length of the input bounds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Samples of a file, all tracks together: two million are five hours of video at 60 frames a
+    /// second with sound, and cost 80 MB of tables.
+    pub samples_max: usize,
+    /// Samples of one media segment: a minute at 60 frames a second with sound has 6,500.
+    pub segment_samples_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { samples_max: 2_000_000, segment_samples_max: 65_536 }
+    }
+}
 
 /// A media file held in memory.
 #[derive(Clone, Debug)]
@@ -43,24 +56,37 @@ struct Location {
 }
 
 impl File {
+    /// [`File::parse_within`] the default limits.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse(bytes: Bytes) -> Result<Self, Error> {
+        Self::parse_within(bytes, Limits::default())
+    }
+
     /// Reads the tables of a file. The earliest decoding time becomes 0; edit lists that shift the
     /// start of a track (B-frames, encoder delay of AAC and Opus) are followed.
     ///
     /// # Errors
-    /// The file is malformed, names bytes outside of it, has more than two million samples, or no
-    /// track that is supported.
-    pub fn parse(bytes: Bytes) -> Result<Self, Error> {
+    /// The file is malformed, names bytes outside of it, has more samples than `limits` allow, or
+    /// no track that is supported.
+    pub fn parse_within(bytes: Bytes, limits: Limits) -> Result<Self, Error> {
         let moov = fragment::find_moov(&bytes)?;
         let init = Init::from_moov(&moov)?;
-        let fragments = if moov.mvex.is_some() { init.samples(&bytes)? } else { Vec::new() };
-        let mut left = SAMPLES_MAX;
+        let mut left = limits.samples_max;
+        let fragments = if moov.mvex.is_some() {
+            init.read_samples(&bytes, ("samples_max", left))?
+        } else {
+            Vec::new()
+        };
+        left -= fragments.len();
         let mut file = Self { tracks: Vec::new(), duration_us: 0, bytes };
         for init in init.tracks {
             let times = table::Times::new(&moov, &init);
             let mut samples = table::read(&moov.trak[init.at].mdia.minf.stbl, times, left)?;
+            left -= samples.len();
             let own = fragments.iter().filter(|sample| sample.track == init.track.id);
             samples.extend(own.map(|sample| times.fragment_sample(&file.bytes, sample)));
-            left = left.saturating_sub(samples.len());
             file.end_at(&samples, times);
             file.tracks.push(FileTrack { init, samples });
         }
@@ -167,6 +193,10 @@ fn top_box(rest: &[u8], offset: usize) -> Option<TopBox<'_>> {
     };
     let bytes = rest.get(..size).filter(|bytes| bytes.len() >= header)?;
     Some(TopBox { kind: [k0, k1, k2, k3], offset, bytes })
+}
+
+const fn limit(limit: &'static str, value: usize, max: usize) -> Error {
+    Error::Limit { limit, value: value as u64, max: max as u64 }
 }
 
 fn slice(bytes: &Bytes, offset: u64, size: u32) -> Result<Bytes, Error> {

@@ -1,6 +1,7 @@
 //! MP4, MOV and MPEG-TS of real encoders, held against what ffprobe says about them.
 
 use bytes::Bytes;
+use streamr_media::Error;
 use streamr_media::codec;
 use streamr_media::media::{Demux, Event, Format, Frame, Kind, Track, TrackId};
 use streamr_media::{mp4, ts};
@@ -288,4 +289,28 @@ fn fragments_are_read_by_their_own_init() {
     assert_eq!(video.iter().filter(|sample| sample.keyframe).count(), 2);
     assert_eq!(init.tracks()[0].timescale, 12_800);
     assert!(video.iter().all(|sample| sample.duration == 512));
+}
+
+#[test]
+fn samples_are_bounded_by_name_and_not_by_the_bytes_that_they_share() {
+    // 30 pictures and 58 frames of sound.
+    let exactly = |samples_max| mp4::Limits { samples_max, ..mp4::Limits::default() };
+    for file in ["h264_aac.mp4", "h264_aac_fragmented.mp4"] {
+        assert!(mp4::File::parse_within(load(file), exactly(88)).is_ok(), "{file}");
+        let over = mp4::File::parse_within(load(file), exactly(87)).map(|_| ());
+        assert!(matches!(over, Err(Error::Limit { limit: "samples_max", .. })), "{file}: {over:?}");
+    }
+    let bytes = load("h264_aac_fragmented.mp4");
+    let init = mp4::fragment::Init::parse(&bytes).unwrap();
+    let limits = |segment_samples_max| mp4::Limits { segment_samples_max, ..exactly(0) };
+    assert_eq!(init.samples_within(&bytes, limits(88)).map(|samples| samples.len()), Ok(88));
+    let over = init.samples_within(&bytes, limits(87)).map(|_| ());
+    assert!(matches!(over, Err(Error::Limit { limit: "segment_samples_max", .. })), "{over:?}");
+    // One run of a thousand million one-byte samples, all of them within the file.
+    let fragment = bytes.windows(4).position(|name| name == b"moof").unwrap() - 4;
+    let run = bytes[fragment..].windows(4).position(|name| name == b"trun").unwrap() + fragment;
+    let mut hostile = bytes.to_vec();
+    hostile[run + 4..run + 12].copy_from_slice(&[0, 0, 0, 0, 0x3b, 0x9a, 0xca, 0]);
+    let samples = init.samples(&hostile.into());
+    assert!(samples.is_err(), "{:?}", samples.map(|samples| samples.len()));
 }

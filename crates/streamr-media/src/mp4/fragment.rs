@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use mp4_atom::{Atom, Decode, Encode, Moof, Moov, Traf, TrunEntry};
 
-use super::{FORMAT, boxes};
+use super::{FORMAT, Limits, boxes};
 use crate::Error;
 use crate::codec::{self, nal};
 use crate::media::{Codec, Format, Kind, Track, TrackId};
@@ -85,11 +85,29 @@ impl Init {
         &self.tracks
     }
 
-    /// The samples of a media segment, a part or a whole file, in the order of its fragments.
+    /// [`Init::samples_within`] the default limits.
     ///
     /// # Errors
-    /// A `moof` box is malformed, or names bytes outside of the segment.
+    /// As there.
     pub fn samples(&self, segment: &Bytes) -> Result<Vec<Sample>, Error> {
+        self.samples_within(segment, Limits::default())
+    }
+
+    /// The samples of a media segment or a part of one, in the order of its fragments.
+    ///
+    /// # Errors
+    /// A `moof` box is malformed, names bytes outside of the segment, or there are more samples
+    /// than `segment_samples_max`.
+    pub fn samples_within(&self, segment: &Bytes, limits: Limits) -> Result<Vec<Sample>, Error> {
+        self.read_samples(segment, ("segment_samples_max", limits.segment_samples_max))
+    }
+
+    /// `max` is a limit's name and value.
+    pub(super) fn read_samples(
+        &self,
+        segment: &Bytes,
+        max: (&'static str, usize),
+    ) -> Result<Vec<Sample>, Error> {
         let mut samples = Vec::new();
         for found in boxes(segment) {
             let found = found?;
@@ -103,7 +121,7 @@ impl Init {
                 else {
                     continue;
                 };
-                let run = Run { track, traf, segment, moof_offset: found.offset as u64 };
+                let run = Run { track, traf, segment, moof_offset: found.offset as u64, max };
                 run.read(&mut next_offset, &mut samples)?;
             }
         }
@@ -156,6 +174,7 @@ struct Run<'a> {
     traf: &'a Traf,
     segment: &'a Bytes,
     moof_offset: u64,
+    max: (&'static str, usize),
 }
 
 impl Run<'_> {
@@ -172,6 +191,9 @@ impl Run<'_> {
                 *next_offset += sample.data.len() as u64;
                 dts = dts.checked_add(i64::from(sample.duration)).ok_or_else(overflow)?;
                 samples.push(sample);
+                if samples.len() > self.max.1 {
+                    return Err(super::limit(self.max.0, samples.len(), self.max.1));
+                }
             }
         }
         Ok(())
@@ -215,7 +237,27 @@ pub(super) fn find_moov(bytes: &[u8]) -> Result<Moov, Error> {
 }
 
 fn decode<T: Atom>(mut bytes: &[u8]) -> Result<T, Error> {
+    check_sample_groups(bytes)?;
     T::decode(&mut bytes).map_err(|_| Error::malformed(FORMAT, "moov or moof cannot be read"))
+}
+
+/// Refuses sample group descriptions that claim more entries than bytes, wherever a box could stand:
+/// mp4-atom makes as many entries as are claimed, and an entry may have no bytes.
+fn check_sample_groups(bytes: &[u8]) -> Result<(), Error> {
+    let number = |at: usize| Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
+    let named = bytes.windows(4).enumerate().filter(|(_, name)| *name == b"sgpd");
+    for (at, _) in named {
+        let count_at = match bytes.get(at + 4) {
+            Some(0) => at + 12,
+            Some(1) => at + 16,
+            _ => at + 20,
+        };
+        let box_bytes = at.checked_sub(4).and_then(number);
+        if number(count_at) > box_bytes {
+            return Err(Error::malformed(FORMAT, "sgpd has more entries than bytes"));
+        }
+    }
+    Ok(())
 }
 
 /// Codec, configuration record and stated size of a track's first sample entry; `None` if the

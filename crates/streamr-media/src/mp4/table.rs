@@ -65,8 +65,7 @@ pub(super) fn read(stbl: &Stbl, times: Times, samples_max: usize) -> Result<Vec<
         StszSamples::Different { sizes } => (sizes.len(), None),
     };
     if count > samples_max {
-        let (value, max) = (count as u64, samples_max as u64);
-        return Err(Error::Limit { limit: "samples_max", value, max });
+        return Err(super::limit("samples_max", count, samples_max));
     }
     let mut clock = Clock::new(stbl);
     let mut syncs = stbl.stss.as_ref().map(|stss| stss.entries.iter().copied().peekable());

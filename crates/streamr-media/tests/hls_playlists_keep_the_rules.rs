@@ -2,6 +2,7 @@
 
 mod support;
 
+use proptest::prelude::*;
 use psyne::Time;
 use streamr_media::hls::Config;
 use streamr_media::media::{Event, TrackId};
@@ -192,6 +193,64 @@ fn one_track_alone_is_enough() {
         let text = String::from_utf8(reply.body.to_vec()).unwrap();
         assert!(text.contains(&format!("source/{track}.m3u8")), "{text}");
         m3u8_rs::parse_master_playlist_res(text.as_bytes()).expect("m3u8-rs reads it");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Play { fps: u8, gop: u16, ms: u16, bframes: u8 },
+    Jump(i64),
+    Reconnect,
+    Resize(u16),
+    Pause,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (1_u8..=120, 1_u16..600, 10_u16..6_000, 0_u8..4)
+            .prop_map(|(fps, gop, ms, bframes)| Step::Play { fps, gop, ms, bframes }),
+        1 => prop_oneof![-20_000_000_i64..20_000_000, any::<i64>()].prop_map(Step::Jump),
+        1 => Just(Step::Reconnect),
+        1 => (2_u16..4_000).prop_map(Step::Resize),
+        1 => Just(Step::Pause),
+    ];
+    proptest::collection::vec(step, 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_publisher_does_the_playlists_keep_the_rules(steps in steps()) {
+        let mut bench = Bench::announced(quick(), 48_000);
+        bench.video.even = false;
+        bench.audio.even = false;
+        let mut clock = 0_i64;
+        for step in steps {
+            match step {
+                Step::Play { fps, gop, ms, bframes } => {
+                    let publisher = Publisher {
+                        fps: fps.into(), gop: gop.into(), bframes: bframes.into(),
+                        ..Publisher::default()
+                    };
+                    for event in publisher.frames(clock, f64::from(ms) / 1e3) {
+                        bench.take(event);
+                    }
+                    clock = (clock + i64::from(ms) * 1_000).clamp(-1 << 60, 1 << 60);
+                }
+                Step::Jump(us) => clock = clock.saturating_add(us).clamp(-1 << 60, 1 << 60),
+                Step::Reconnect => bench.packager.handle_reconnect(bench.now),
+                Step::Resize(width) => bench.take(Event::Track(h264(TrackId::VIDEO, width))),
+                Step::Pause => bench.packager.handle_pause(bench.now),
+            }
+            bench.read();
+        }
+        bench.end();
+        let mut last = None;
+        for (dts, ..) in bench.video.samples() {
+            prop_assert!(last.is_none_or(|last| dts > last), "{dts} after {last:?}");
+            last = Some(dts);
+        }
     }
 }
 

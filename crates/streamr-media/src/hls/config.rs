@@ -72,9 +72,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The longest segment that still rounds to the target duration (draft §4.4.3.1).
+    /// A segment that is longer would, with the small hole that it may inherit, not round to the
+    /// target duration any more (draft §4.4.3.1).
     pub(super) const fn segment_us_max(&self) -> i64 {
-        self.target_duration_s as i64 * 1_000_000 + 490_000
+        self.target_duration_s as i64 * 1_000_000 + 440_000
     }
 
     pub(super) const fn target_us(&self) -> i64 {

@@ -257,6 +257,8 @@ impl Packager {
             && (state.awaits_keyframe || next.is_some())
             && !frame.keyframe;
         if frame.data.is_empty() || is_useless || is_late {
+            // What follows refers to the picture that is not shown.
+            state.awaits_keyframe |= is_late && frame.track.kind == Kind::Video;
             return None;
         }
         if next.is_some() {
@@ -317,8 +319,10 @@ impl Packager {
         };
         let least_us = self.config.segment_us_min - self.config.segment_us_min / 20;
         let at_keyframe = sample.keyframe && self.leader() == Some(index);
+        let is_full = at_us + state.frame_us() - open.start_us > self.config.segment_us_max();
         let bytes = state.open_bytes() + sample.data.len();
         at_keyframe && at_us - open.start_us >= least_us
+            || is_full && at_us > open.start_us
             || bytes > self.config.segment_bytes_max && at_us > open.start_us
     }
 
@@ -331,7 +335,16 @@ impl Packager {
         first(Kind::Video).or_else(|| first(Kind::Audio))
     }
 
+    /// Cuts at `at_us`, and as often before as no segment gets too long.
     fn push_cut(&mut self, now: Time, at_us: i64) {
+        let breaks = core::mem::take(&mut self.breaks);
+        while let Some(last) = self.cuts.back().copied()
+            && at_us - last.at_us > self.config.segment_us_max()
+        {
+            let at_us = last.at_us + self.config.segment_us_max();
+            self.cuts.push_back(Cut { at_us, discontinuity: false, ..last });
+        }
+        self.breaks = breaks;
         let discontinuity = core::mem::take(&mut self.breaks) && !self.cuts.is_empty();
         let unix_us_at_zero = match self.cuts.back() {
             Some(last) if !discontinuity => last.unix_us_at_zero,

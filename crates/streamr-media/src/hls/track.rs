@@ -68,6 +68,13 @@ impl Segment {
     }
 }
 
+/// A guessed frame length is at most this, so that a wrong guess moves little.
+const FLUSHED_US_MAX: i64 = 50_000;
+/// A hole over this becomes a part without media.
+const HOLE_US_MAX: i64 = 50_000;
+/// A segment lasts at least this.
+const SEGMENT_US_MIN: i64 = 1_000;
+
 /// The growing part.
 #[derive(Debug, Default)]
 struct Open {
@@ -102,6 +109,8 @@ pub(super) struct TrackState {
     sequence: u32,
     probe: Vec<Sample>,
     pending: Option<Sample>,
+    /// The end of the last frame whose length is known, in ticks: no frame begins before it.
+    end: u64,
     open: Open,
 }
 
@@ -128,6 +137,7 @@ impl TrackState {
             sequence: 0,
             probe: Vec::new(),
             pending: None,
+            end: 0,
             open: Open::default(),
         })
     }
@@ -136,6 +146,7 @@ impl TrackState {
     /// been cut off.
     pub(super) fn reconfigure(&mut self, track: Track, init: Bytes) {
         self.timescale = cmaf::timescale(&track);
+        self.end = u64::try_from(self.ticks(self.open.cursor_us)).unwrap_or(0);
         self.clock = SampleClock::new(self.timescale);
         self.track = track;
         let used =
@@ -170,6 +181,11 @@ impl TrackState {
         self.open.cursor_us
     }
 
+    /// The usual length of a frame, as far as known.
+    pub(super) const fn frame_us(&self) -> i64 {
+        self.frame_us
+    }
+
     /// Opens the first segment, at `start_us`.
     pub(super) fn start(&mut self, msn: u64, cut: Cut, start_us: i64) {
         self.open = Open { start_us, cursor_us: start_us, ..Open::default() };
@@ -191,14 +207,24 @@ impl TrackState {
     }
 
     /// Takes the next frame; the one before gets its duration from it. Its segment must be open.
-    pub(super) fn push(&mut self, config: &Config, sample: Sample) {
+    /// A frame whose place is taken, as a length was guessed too long, moves up.
+    pub(super) fn push(&mut self, config: &Config, mut sample: Sample) {
         self.complete_pending(config, sample.dts);
+        let late = self.end.saturating_sub(sample.dts);
+        sample.dts += late;
+        sample.composition = i32::try_from(i64::from(sample.composition) - late.cast_signed())
+            .unwrap_or(0)
+            .min(sample.composition);
+        if self.is_sound() {
+            sample.composition = 0;
+        }
         self.pending = Some(sample);
     }
 
-    /// Nothing follows for now: the pending frame lasts as long as its like.
+    /// Nothing follows for now: the pending frame lasts as long as its like, but within its
+    /// segment.
     pub(super) fn flush(&mut self, config: &Config) {
-        let usual = self.ticks(self.frame_us.max(1_000)).max(1);
+        let usual = self.ticks(self.frame_us.clamp(1_000, FLUSHED_US_MAX)).max(1);
         if let Some(end) = self.pending.as_ref().map(|p| p.dts.saturating_add_signed(usual)) {
             self.complete_pending(config, end);
         }
@@ -215,47 +241,51 @@ impl TrackState {
                 ticks => ticks,
             };
             sample.duration = u32::try_from(ticks).unwrap_or(u32::MAX);
+            self.end = sample.dts + u64::from(sample.duration);
             self.append(config, sample);
         }
     }
 
-    /// Ends the open segment at `end` ticks and opens the next one there.
+    /// Ends the open segment near `end` ticks and opens the next one there.
     pub(super) fn cut(&mut self, config: &Config, cut: Cut, end: u64) {
-        let end_us = self.close_segment(config, end);
+        self.close_segment(config, end);
+        let start_us = self.open.start_us;
         if let Some(msn) = self.segments.back().map(|s| s.msn + 1) {
-            self.push_segment(msn, cut, end_us);
+            self.push_segment(msn, cut, start_us);
         }
     }
 
-    /// Ends the open segment at `end` ticks. A frame whose length was only guessed may reach over.
-    pub(super) fn close_segment(&mut self, config: &Config, end: u64) -> i64 {
+    /// Ends the open segment near `end` ticks: where its last part ends. The parts of a segment
+    /// always add up to it, and each begins where the one before ended, so a frame that reaches
+    /// over the cut moves it, and a hole too small for a part goes to the next segment.
+    pub(super) fn close_segment(&mut self, config: &Config, end: u64) {
         self.complete_pending(config, end);
         self.settle(config);
-        let start_us = self.segments.back().map_or(0, |s| s.start_us);
-        let end_us = self.us(i64::try_from(end).unwrap_or(i64::MAX)).max(start_us);
         let target_us = self.part_target_us.unwrap_or(config.part_us);
-        if end_us - self.open.cursor_us > target_us / 2 {
-            self.close_part(self.open.cursor_us);
-            self.fill(end_us);
+        let end_us = self.us(i64::try_from(end).unwrap_or(i64::MAX));
+        let hole_us = end_us - self.open.cursor_us;
+        let fits = hole_us > 0 && end_us - self.open.start_us <= target_us;
+        self.close_part(if fits { end_us } else { self.open.cursor_us });
+        let is_empty = self.segments.back().is_some_and(|s| s.parts.is_empty());
+        if is_empty || end_us - self.open.start_us > (target_us / 2).min(HOLE_US_MAX) {
+            self.fill(end_us.max(self.open.start_us + SEGMENT_US_MIN));
         }
-        self.close_part(end_us);
-        self.open.start_us = end_us;
-        self.open.cursor_us = end_us;
-        if let Some(segment) = self.segments.back_mut() {
-            segment.end_us = end_us;
-            segment.seal();
-            let bits = segment.bytes as u64 * 8;
-            let duration_us = u64::try_from(segment.duration_us()).unwrap_or(0);
-            // Shorter ones say little about the rate and much about their keyframe.
-            if duration_us >= 500_000 {
-                let rate = bits.saturating_mul(1_000_000) / duration_us;
-                self.peak_bits_per_second = self.peak_bits_per_second.max(rate);
-            }
-            self.total_us += segment.duration_us();
-            self.total_bits += u128::from(bits);
-            self.version += 1;
+        self.count_segment();
+    }
+
+    fn count_segment(&mut self) {
+        let Some(segment) = self.segments.back_mut() else { return };
+        segment.seal();
+        let bits = segment.bytes as u64 * 8;
+        let duration_us = u64::try_from(segment.duration_us()).unwrap_or(0);
+        // Shorter ones say little about the rate and much about their keyframe.
+        if duration_us >= 500_000 {
+            let rate = bits.saturating_mul(1_000_000) / duration_us;
+            self.peak_bits_per_second = self.peak_bits_per_second.max(rate);
         }
-        end_us
+        self.total_us += segment.duration_us();
+        self.total_bits += u128::from(bits);
+        self.version += 1;
     }
 
     fn append(&mut self, config: &Config, sample: Sample) {
@@ -301,7 +331,7 @@ impl TrackState {
 
     /// Chooses the part target from the frames so far, and cuts them.
     fn settle(&mut self, config: &Config) {
-        if self.part_target_us.is_some() || self.probe.is_empty() {
+        if self.part_target_us.is_some() {
             return;
         }
         let mut frames_us: Vec<i64> =
@@ -329,9 +359,9 @@ impl TrackState {
 
     /// Covers the playlist up to `end_us` with parts that have no media.
     fn fill(&mut self, end_us: i64) {
-        let target_us = self.part_target_us.unwrap_or(end_us - self.open.start_us).max(1);
+        let target_us = self.part_target_us.unwrap_or(i64::MAX).max(1);
         let length_us = end_us - self.open.start_us;
-        let count = (length_us + target_us - 1) / target_us;
+        let count = length_us / target_us + i64::from(length_us % target_us > 0);
         let start_us = self.open.start_us;
         for n in 1..=count {
             self.push_part(start_us + length_us * n / count, false, Bytes::new());
@@ -339,8 +369,8 @@ impl TrackState {
     }
 
     fn push_part(&mut self, end_us: i64, independent: bool, bytes: Bytes) {
-        let target_us = self.part_target_us.unwrap_or(i64::MAX);
-        let duration_us = (end_us - self.open.start_us).clamp(0, target_us);
+        let duration_us = end_us - self.open.start_us;
+        debug_assert!(self.part_target_us.is_some_and(|max| (0..=max).contains(&duration_us)));
         self.open.start_us = end_us;
         self.open.cursor_us = self.open.cursor_us.max(end_us);
         self.version += 1;

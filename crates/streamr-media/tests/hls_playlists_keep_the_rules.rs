@@ -4,9 +4,9 @@ mod support;
 
 use proptest::prelude::*;
 use psyne::Time;
-use streamr_media::hls::Config;
+use streamr_media::hls::{Config, Packager};
 use streamr_media::media::{Event, TrackId};
-use support::{Bench, Publisher, aac, frame, h264};
+use support::{Bench, EPOCH, FIRST, Publisher, UNIX_US, aac, frame, h264};
 
 fn quick() -> Config {
     Config { target_duration_s: 2, window_us_min: 6_000_000, ..Config::default() }
@@ -56,9 +56,12 @@ fn segments_follow_the_keyframes_of_every_usual_encoder() {
         for event in (Publisher { fps, gop, ..Publisher::default() }).frames(0, 45.0) {
             bench.take(event);
         }
-        let second = &bench.video.segments[&1];
+        let second = &bench.video.segments[&(FIRST + 1)];
         assert!((second.duration - seconds).abs() < 0.06, "{fps} {gop}: {}", second.duration);
-        let heard = &bench.audio.segments[&1];
+        let target = if seconds < 4.45 { 4.0 } else { 10.0 };
+        assert_eq!(bench.video.last.target, target, "{fps} {gop}");
+        assert_eq!(bench.audio.last.target, target, "{fps} {gop}");
+        let heard = &bench.audio.segments[&(FIRST + 1)];
         assert!(
             (heard.duration - second.duration).abs() < 0.06,
             "{} {}",
@@ -77,7 +80,7 @@ fn a_minute_without_keyframe_is_cut_without_one() {
     }
     bench.end();
     assert_eq!(bench.video.samples().len(), 1_830);
-    assert!(bench.video.segments[&0].duration < 10.5);
+    assert!(bench.video.segments[&FIRST].duration < 10.5);
 }
 
 #[test]
@@ -132,7 +135,7 @@ fn reconnect_and_codec_change_are_discontinuities_on_every_track() {
         let breaks: Vec<_> = reader.segments.values().filter(|s| s.discontinuity).collect();
         assert!(breaks.len() >= 2, "{:#?}", reader.segments);
         assert_eq!(
-            reader.last.first_discontinuity + 0,
+            reader.last.first_discontinuity,
             *reader.discontinuities.get(&reader.last.first_msn).unwrap()
                 - u64::from(reader.last.segments[0].discontinuity)
         );
@@ -293,4 +296,45 @@ fn memory_is_bounded_whatever_the_rate() {
     let mut bench = Bench::announced(one, 48_000);
     bench.take(frame(TrackId::AUDIO, 0, 0, true));
     assert_eq!(bench.packager.stats().frames_dropped, 1, "a track over the limit is ignored");
+}
+
+#[test]
+fn a_restart_goes_on_with_higher_numbers() {
+    let broadcast = |unix_us: i64| {
+        let mut packager = Packager::new(quick(), Time::ZERO, EPOCH, unix_us);
+        let track = h264(TrackId::VIDEO, 1_280);
+        packager.handle_event(Time::ZERO, Event::Track(track)).unwrap();
+        for event in (Publisher { gop: 29, ..Publisher::default() }).frames(0, 20.0) {
+            packager.handle_event(Time::ZERO, event).unwrap();
+        }
+        let reply = support::get(&mut packager, "source/video0.m3u8");
+        (packager, support::parse(core::str::from_utf8(&reply.body).unwrap()))
+    };
+    let (_, first) = broadcast(UNIX_US);
+    let (mut packager, second) = broadcast(UNIX_US + 20_000_000);
+    let last = first.segments.last().unwrap();
+    assert!(last.msn > FIRST + 10 && second.first_msn > last.msn);
+    assert!(second.first_discontinuity > first.first_discontinuity);
+    let next = format!("source/video0.m3u8?_HLS_msn={}&_HLS_part=1", last.msn);
+    let reply = support::get(&mut packager, &next);
+    assert_eq!(reply.status, 200, "who waits for the old broadcast gets the new one at once");
+}
+
+#[test]
+fn sound_alone_is_cut_at_the_usual_length_after_the_picture_went() {
+    let mut bench = Bench::announced(quick(), 48_000);
+    let publisher = Publisher::default();
+    for event in publisher.frames(0, 5.0) {
+        bench.take(event);
+    }
+    bench.packager.handle_reconnect(bench.now);
+    let heard = |e: &Event| matches!(e, Event::Frame(f) if f.track == TrackId::AUDIO);
+    for event in publisher.frames(0, 10.0).into_iter().filter(heard) {
+        bench.take(event);
+    }
+    bench.end();
+    let after = bench.audio.segments.values().skip_while(|s| !s.discontinuity);
+    let lengths: Vec<f64> = after.map(|s| s.duration).collect();
+    assert!(lengths.len() >= 9 && lengths.iter().all(|s| *s < 1.1), "{lengths:?}");
+    assert_eq!(bench.video.last.target, 2.0, "nothing made it rise");
 }

@@ -94,6 +94,7 @@ impl Packager {
         let playlist = Playlist {
             config: &self.config,
             epoch: self.epoch,
+            first_number: self.first_number,
             track: state,
             reports: &reports,
             ended: self.ended,

@@ -11,10 +11,14 @@ pub struct Config {
     /// A segment is cut at the first keyframe after this, in microseconds. 1 s: encoders with a
     /// keyframe at every frame still give one segment a second.
     pub segment_us_min: i64,
-    /// `EXT-X-TARGETDURATION` in seconds. Where no keyframe comes, segments are cut after this
-    /// without one. 10 s: the default of x264 is a keyframe every 250 frames, and a viewer who
-    /// joins can only start at a keyframe.
+    /// `EXT-X-TARGETDURATION` in seconds, at least `segment_us_min`. 4 s: what encoders that are
+    /// set up for streaming stay below; ordinary players stay three of it behind.
     pub target_duration_s: u32,
+    /// What `EXT-X-TARGETDURATION` rises to, once a broadcast, when a segment would have to be cut
+    /// without a keyframe; after that long it is. 10 s: x264 left alone makes a keyframe every 250
+    /// frames, and who joins can only start at one. `target_duration_s`: never changes.
+    /// docs/decisions/0020-target-duration.md says why.
+    pub target_duration_s_max: u32,
     /// `PART-HOLD-BACK` is at least this, in microseconds, and at least three part targets. 1 s:
     /// what a browser on a home network needs to play without a stall.
     pub part_hold_back_us_min: i64,
@@ -50,7 +54,8 @@ impl Default for Config {
         Self {
             part_us: 200_000,
             segment_us_min: 1_000_000,
-            target_duration_s: 10,
+            target_duration_s: 4,
+            target_duration_s_max: 10,
             part_hold_back_us_min: 1_000_000,
             window_us_min: 30_000_000,
             segments_max: 1_024,
@@ -76,6 +81,14 @@ impl Config {
     /// target duration any more (draft §4.4.3.1).
     pub(super) const fn segment_us_max(&self) -> i64 {
         self.target_duration_s as i64 * 1_000_000 + 440_000
+    }
+
+    /// Target durations that suit `segment_us_min`.
+    pub(super) fn normalized(mut self) -> Self {
+        let least = u32::try_from(self.segment_us_min.saturating_add(999_999) / 1_000_000);
+        self.target_duration_s = self.target_duration_s.max(least.unwrap_or(u32::MAX));
+        self.target_duration_s_max = self.target_duration_s_max.max(self.target_duration_s);
+        self
     }
 
     pub(super) const fn target_us(&self) -> i64 {

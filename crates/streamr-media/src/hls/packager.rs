@@ -78,8 +78,10 @@ pub(super) struct Slot {
 /// Packages one rendition of one broadcast as low-latency HLS.
 #[derive(Debug)]
 pub struct Packager {
+    /// Its target duration may grow.
     pub(super) config: Config,
     pub(super) epoch: u64,
+    pub(super) first_number: u64,
     started: Time,
     unix_us: i64,
     timeline: Timeline,
@@ -96,7 +98,8 @@ pub struct Packager {
 
 impl Packager {
     /// A packager before its first event. `epoch` names the broadcast in URLs and must never be
-    /// used again for this stream; `unix_us` is the wall time in microseconds at `now`.
+    /// used again for this stream; `unix_us` is the wall time in microseconds at `now`, from which
+    /// come `EXT-X-PROGRAM-DATE-TIME` and the first media sequence number.
     ///
     /// # Panics
     /// If the config makes no sense: a frame must fit a part, times must be positive.
@@ -106,15 +109,17 @@ impl Packager {
         assert!(config.part_bytes_max <= 1 << 30, "the boxes of a part have 32-bit sizes");
         assert!(config.part_us > 0 && config.segment_us_min > 0, "times must be positive");
         assert!(config.target_duration_s > 0, "the target duration must be positive");
+        let first_number = first_number(unix_us);
         Self {
             timeline: Timeline::new(config.timeline),
-            config,
+            config: config.normalized(),
+            first_number,
             epoch,
             started: now,
             unix_us,
             slots: Vec::new(),
             cuts: VecDeque::new(),
-            cuts_msn: 0,
+            cuts_msn: first_number,
             breaks: false,
             ended: false,
             told_end: false,
@@ -272,6 +277,7 @@ impl Packager {
         }
         let sample = sample(&mut self.slots[index].state, frame, placed)?;
         let at_us = self.slots[index].state.us(sample.dts.cast_signed());
+        self.lengthen(index, at_us, &sample);
         self.cut(now, index, at_us, sample.dts.cast_signed());
         if self.needs_cut(index, at_us, &sample) {
             self.push_cut(now, at_us);
@@ -318,18 +324,40 @@ impl Packager {
             return false;
         };
         let least_us = self.config.segment_us_min - self.config.segment_us_min / 20;
-        let at_keyframe = sample.keyframe && self.leader() == Some(index);
-        let is_full = at_us + state.frame_us() - open.start_us > self.config.segment_us_max();
+        let at_keyframe = sample.keyframe && self.leader(at_us) == Some(index);
+        let is_full = self.is_full(index, at_us);
         let bytes = state.open_bytes() + sample.data.len();
         at_keyframe && at_us - open.start_us >= least_us
             || is_full && at_us > open.start_us
             || bytes > self.config.segment_bytes_max && at_us > open.start_us
     }
 
+    /// Whether the track's open segment is too long with one more frame at `at_us`.
+    fn is_full(&self, index: usize, at_us: i64) -> bool {
+        let state = &self.slots[index].state;
+        let end_us = at_us + state.frame_us();
+        state.open_segment().is_some_and(|s| end_us - s.start_us > self.config.segment_us_max())
+    }
+
+    /// Raises the target duration if keyframes are further apart.
+    fn lengthen(&mut self, index: usize, at_us: i64, sample: &Sample) {
+        let target_s = self.config.target_duration_s_max;
+        let leader = self.leader(at_us);
+        let seen = leader.is_some_and(|n| self.slots[n].state.id().kind == Kind::Video);
+        let ends = leader == Some(index) && sample.keyframe;
+        let grows = seen && !ends && self.is_full(index, at_us);
+        if grows && self.config.target_duration_s < target_s {
+            self.config.target_duration_s = target_s;
+            for slot in &mut self.slots {
+                slot.state.version += 1;
+            }
+        }
+    }
+
     /// The track whose keyframes cut: the first that is seen, or else the first that is heard.
-    fn leader(&self) -> Option<usize> {
+    fn leader(&self, at_us: i64) -> Option<usize> {
         let first = |kind| {
-            let leads = |s: &Slot| s.state.id().kind == kind && s.state.is_started();
+            let leads = |s: &Slot| s.state.id().kind == kind && s.state.is_alive(at_us);
             self.slots.iter().position(leads)
         };
         first(Kind::Video).or_else(|| first(Kind::Audio))
@@ -418,6 +446,15 @@ impl Packager {
 const NEAR_US: i64 = 10_000;
 /// A frame this far before the open segment's start is too late for it.
 const LATE_US: i64 = 100_000;
+
+/// Media sequence numbers and discontinuities of a broadcast count from here: quarter seconds
+/// since 2020. No broadcast cuts four times a second, so the numbers of a later broadcast of the
+/// same stream are higher, and players, blocked requests and caches that know an earlier one go on
+/// with it. Fits 31 bits until 2037, for players that need that.
+const fn first_number(unix_us: i64) -> u64 {
+    let since_us = unix_us.saturating_sub(1_577_836_800_000_000);
+    if since_us < 0 { 0 } else { since_us.cast_unsigned() / 250_000 }
+}
 
 /// Times a frame in its track's ticks; `None` if its place is taken.
 fn sample(state: &mut TrackState, frame: &Frame, placed: Placed) -> Option<Sample> {

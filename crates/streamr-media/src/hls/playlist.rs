@@ -16,6 +16,7 @@ pub(super) struct Report {
 pub(super) struct Playlist<'a> {
     pub(super) config: &'a Config,
     pub(super) epoch: u64,
+    pub(super) first_number: u64,
     pub(super) track: &'a TrackState,
     pub(super) reports: &'a [Report],
     pub(super) ended: bool,
@@ -63,10 +64,8 @@ impl Playlist<'_> {
         line(out, format_args!("#EXT-X-PART-INF:PART-TARGET={}", Seconds(part_us)));
         let first = self.track.segments.get(self.track.unlisted).map_or(0, |s| s.msn);
         line(out, format_args!("#EXT-X-MEDIA-SEQUENCE:{first}"));
-        if self.track.discontinuities_gone > 0 {
-            let gone = self.track.discontinuities_gone;
-            line(out, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{gone}"));
-        }
+        let gone = self.first_number + self.track.discontinuities_gone;
+        line(out, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{gone}"));
         if self.track.id().kind == Kind::Audio {
             line(out, format_args!("#EXT-X-INDEPENDENT-SEGMENTS"));
         }

@@ -60,9 +60,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Bytes that never change under their URL.
 pub(super) const CACHE_MEDIA: &str = "public, max-age=86400, immutable";
-/// A playlist that was asked for by its contents. Long enough for every viewer of an edge, short
-/// enough that a new broadcast of the same stream never meets it.
-pub(super) const CACHE_BLOCKING: &str = "public, max-age=6";
+/// A playlist that was asked for by its contents: six target durations, as the draft says (B.1).
+/// Sequence numbers never come again, so no other broadcast meets it.
+pub(super) const CACHE_BLOCKING: &str = "public, max-age=24";
 /// A playlist as it stands.
 pub(super) const CACHE_PLAIN: &str = "public, max-age=1";
 /// Will never exist.

@@ -72,6 +72,8 @@ impl Segment {
 const FLUSHED_US_MAX: i64 = 50_000;
 /// A hole over this becomes a part without media.
 const HOLE_US_MAX: i64 = 50_000;
+/// A track that says nothing for longer does not cut the others.
+const QUIET_US_MAX: i64 = 2_000_000;
 /// A segment lasts at least this.
 const SEGMENT_US_MIN: i64 = 1_000;
 
@@ -169,6 +171,13 @@ impl TrackState {
 
     pub(super) fn is_started(&self) -> bool {
         !self.segments.is_empty()
+    }
+
+    /// Whether its frames still come at `at_us`: none is missing for two seconds and two frames.
+    pub(super) fn is_alive(&self, at_us: i64) -> bool {
+        let last_us = self.pending.as_ref().map_or(self.open.cursor_us, |p| self.us(p.dts as i64));
+        let quiet_us = QUIET_US_MAX.max(2 * self.frame_us);
+        self.is_started() && !self.awaits_keyframe && at_us - last_us <= quiet_us
     }
 
     /// The open segment; `None` before the first frame.

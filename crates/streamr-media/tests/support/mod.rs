@@ -11,6 +11,8 @@ use streamr_media::media::{Codec, Event, Format, Frame, Track, TrackId};
 
 pub const EPOCH: u64 = 42;
 pub const UNIX_US: i64 = 1_795_259_000_000_000;
+/// The first media sequence number of a broadcast that begins at `UNIX_US`.
+pub const FIRST: u64 = 869_688_800;
 
 pub fn h264(id: TrackId, width: u16) -> Track {
     let config: &[u8] = &[
@@ -307,8 +309,11 @@ impl Reader {
     }
 
     fn check_head(&mut self, parsed: &Parsed, text: &str) {
-        let now = (parsed.target, parsed.part_target);
-        assert_eq!(*self.target.get_or_insert(now), now, "targets never change");
+        let (target, part_target) = (parsed.target, parsed.part_target);
+        let (first_target, first_part) = *self.target.get_or_insert((target, part_target));
+        assert_eq!(first_part, part_target, "the part target never changes");
+        assert!(target == first_target || target == 10.0, "the target rises once: {target}");
+        assert!(target >= self.last.target);
         assert!(parsed.first_msn >= self.last.first_msn, "the sequence never goes back");
         let first = parsed.segments.first().expect("a playlist is never empty");
         assert!(first.map.is_some() && first.date.is_some(), "{text}");

@@ -17,6 +17,8 @@ pub(super) struct Conn {
     pub(super) progress: Instant,
     /// The socket takes no more bytes until it says so.
     pub(super) blocked: bool,
+    /// It has used its turn up and has another one coming.
+    pub(super) postponed: bool,
 }
 
 /// What a connection is for.

@@ -10,7 +10,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// What the first bytes of a connection, or the next ones, are.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Parsed<'a> {
+pub enum Parsed<'a> {
     /// The head is not complete.
     Partial,
     /// A request that the engine answers, and the length of its head.
@@ -23,25 +23,41 @@ pub(super) enum Parsed<'a> {
 
 /// A request for media.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request<'a> {
-    pub(super) target: Target<'a>,
-    pub(super) head_only: bool,
-    pub(super) keep_alive: bool,
-    pub(super) if_none_match: Option<&'a [u8]>,
-    pub(super) range: Option<&'a [u8]>,
+pub struct Request<'a> {
+    /// What is asked for.
+    pub target: Target<'a>,
+    /// The method is HEAD: the answer has no body.
+    pub head_only: bool,
+    /// The connection may be used again (RFC 9112, 9.3).
+    pub keep_alive: bool,
+    /// Value of `If-None-Match`.
+    pub if_none_match: Option<&'a [u8]>,
+    /// Value of `Range`, unless it depends on a condition (RFC 9110, 13.1.5 allows to ignore it).
+    pub range: Option<&'a [u8]>,
 }
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target<'a> {
+pub enum Target<'a> {
     /// `/hls/{stream}/{path}?{query}`
-    Hls { stream: &'a str, path: &'a str, query: Option<&'a str> },
+    Hls {
+        /// Name of the stream.
+        stream: &'a str,
+        /// What is below it.
+        path: &'a str,
+        /// What follows the question mark, if there is one.
+        query: Option<&'a str>,
+    },
     /// `/flv/{name}.flv`
-    Flv { name: &'a str },
+    Flv {
+        /// Name of the stream.
+        name: &'a str,
+    },
 }
 
 /// Reads a request head (RFC 9112).
-pub(super) fn parse(bytes: &[u8]) -> Parsed<'_> {
+#[must_use]
+pub fn parse(bytes: &[u8]) -> Parsed<'_> {
     let preface = bytes.len().min(HTTP2_PREFACE.len());
     if preface > 0 && bytes[..preface] == HTTP2_PREFACE[..preface] && bytes[0] == b'P' {
         // "P" may become POST or PUT as well: neither is ours.
@@ -65,6 +81,7 @@ fn classify<'a>(parsed: &httparse::Request<'_, 'a>, head_bytes: usize) -> Parsed
     let Some(target) = parsed.path.and_then(route) else { return Parsed::Foreign };
     let keep_alive = parsed.version == Some(1);
     let mut request = Request { target, head_only, keep_alive, if_none_match: None, range: None };
+    let mut conditional = false;
     for header in parsed.headers.iter() {
         let name = header.name;
         if name.eq_ignore_ascii_case("connection") {
@@ -73,10 +90,13 @@ fn classify<'a>(parsed: &httparse::Request<'_, 'a>, head_bytes: usize) -> Parsed
             request.if_none_match = Some(header.value);
         } else if name.eq_ignore_ascii_case("range") {
             request.range = Some(header.value);
+        } else if name.eq_ignore_ascii_case("if-range") {
+            conditional = true;
         } else if has_body_or_more(name) {
             return Parsed::Foreign;
         }
     }
+    request.range = request.range.filter(|_| !conditional);
     Parsed::Request(request, head_bytes)
 }
 
@@ -110,15 +130,19 @@ fn route(target: &str) -> Option<Target<'_>> {
 
 /// Which bytes of a body to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) from: usize,
-    pub(super) to: usize,
-    pub(super) whole: usize,
+pub struct Span {
+    /// The first byte.
+    pub from: usize,
+    /// Behind the last byte; not less than `from`.
+    pub to: usize,
+    /// How long the body is; not less than `to`.
+    pub whole: usize,
 }
 
 /// Reads a `Range` with one span (RFC 9110, 14.1.2). `None` means to send everything, as for any
 /// range that is not understood; an empty span means that nothing of it exists.
-pub(super) fn span(range: &[u8], whole: usize) -> Option<Span> {
+#[must_use]
+pub fn span(range: &[u8], whole: usize) -> Option<Span> {
     let range = std::str::from_utf8(range).ok()?.strip_prefix("bytes=")?;
     let (from, to) = range.split_once('-')?;
     if from.is_empty() {
@@ -190,7 +214,8 @@ fn status_line(status: u16) -> &'static str {
 }
 
 /// Whether an `If-None-Match` names this tag (RFC 9110, 13.1.2; weak comparison).
-pub(super) fn matches_etag(if_none_match: &[u8], etag: &[u8]) -> bool {
+#[must_use]
+pub fn matches_etag(if_none_match: &[u8], etag: &[u8]) -> bool {
     let bare = |tag: &'_ [u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
     let wanted = bare(etag);
     if_none_match

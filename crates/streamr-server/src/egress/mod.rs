@@ -17,10 +17,11 @@
 //! rendered for all of them.
 
 mod conn;
+mod deliver;
 mod engine;
 mod feed;
 mod handover;
-mod http;
+pub mod http;
 mod mailbox;
 mod media;
 mod metrics;

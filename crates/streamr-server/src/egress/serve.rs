@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::conn::{Conn, Http, Outgoing, Phase, Role, Wire};
 use super::http::{self, Parsed, Request, Style, Target};
 use super::shard::Shard;
-use super::waiters::{Group, Question, Ticket};
-use super::{Answer, Block, Handover, Reply};
+use super::waiters::Question;
+use super::{Answer, Handover, Reply};
 
 /// Before the tags of an FLV file with sound and pictures: header and first tag size (FLV 10.1,
 /// E.2 and E.3).
@@ -37,6 +37,12 @@ impl Shard {
             if read < self.scratch.len() && !to_the_end {
                 return;
             }
+            if self.turn == 0 {
+                if let Some((_, http)) = http_conn(&mut self.conns, slot) {
+                    http.unread = true;
+                }
+                return self.postpone(slot);
+            }
         }
     }
 
@@ -63,35 +69,6 @@ impl Shard {
         }
     }
 
-    /// A topic has reached a version: answers everybody who waited for that.
-    pub(super) fn advance(&mut self, id: u64, version: u64) {
-        for mut group in self.waiters.reached(id, version) {
-            let q = &group.question;
-            match self.shared.media.hls(&q.stream, &q.path, q.query.as_deref()) {
-                Answer::Ready(reply) => self.deliver(&group, &reply),
-                Answer::Block(block) => {
-                    group.version = block.version;
-                    self.waiters.put_back(group);
-                }
-            }
-        }
-        if let Some(topic) = self.waiters.topic(id) {
-            topic.set_waited_on(self.index);
-            let reached = topic.version();
-            if reached > version {
-                self.shared.mailboxes[self.index]
-                    .send(super::mailbox::Command::Advance(id, reached));
-            }
-        }
-    }
-
-    /// Answers everybody who has waited too long.
-    pub(super) fn expire_waits(&mut self) {
-        for group in self.waiters.expired(self.now) {
-            self.deliver(&group, &Reply::text(503, "the stream does not go on\n"));
-        }
-    }
-
     /// Makes requests of what was just read into `scratch`.
     fn take(&mut self, slot: usize, read: usize) {
         let now = self.now;
@@ -112,7 +89,7 @@ impl Shard {
     }
 
     /// Goes on with input that was kept.
-    fn resume(&mut self, slot: usize) {
+    pub(super) fn resume(&mut self, slot: usize) {
         let Some((_, http)) = http_conn(&mut self.conns, slot) else { return };
         let unread = http.unread;
         if !http.input.is_empty() && matches!(http.phase, Phase::Reading) {
@@ -139,6 +116,10 @@ impl Shard {
             if !matches!(http.phase, Phase::Reading) {
                 break;
             }
+            if self.turn == 0 {
+                self.postpone(slot);
+                break;
+            }
             match http::parse(&bytes[used..]) {
                 Parsed::Request(request, head_bytes) => {
                     used += head_bytes;
@@ -160,6 +141,7 @@ impl Shard {
 
     fn serve(&mut self, slot: usize, request: &Request<'_>) {
         self.count(|c| &c.requests, 1);
+        self.spend(0);
         match request.target {
             Target::Hls { stream, path, query } => {
                 match self.shared.media.hls(stream, path, query) {
@@ -196,78 +178,7 @@ impl Shard {
         self.play_flv(slot, stream, [head.as_bytes(), FLV_START].concat().into());
     }
 
-    fn wait(&mut self, slot: usize, question: Question, block: Block) {
-        self.waits = self.waits.wrapping_add(1);
-        let wait = self.waits;
-        if let Some((_, http)) = http_conn(&mut self.conns, slot) {
-            http.phase = Phase::Waiting(wait);
-        }
-        self.count(|c| &c.waiters, 1);
-        let (topic, version) = (block.topic.clone(), block.version);
-        let ticket = Ticket { slot: slot as u32, wait };
-        let tickets = self.waiters.add(question, block, self.now, ticket);
-        if tickets.len() > self.shared.config.connections_max {
-            // Most have hung up since.
-            tickets.retain(|t| is_waiting(self.conns.get(t.slot as usize), t.wait));
-        }
-        topic.set_waited_on(self.index);
-        let reached = topic.version();
-        if reached >= version {
-            let command = super::mailbox::Command::Advance(topic.id(), reached);
-            self.shared.mailboxes[self.index].send(command);
-        }
-    }
-
-    /// Sends one answer to all of a group. What does not differ is rendered once.
-    fn deliver(&mut self, group: &Group, reply: &Reply) {
-        let shared = self.render(reply);
-        let mut again = Vec::new();
-        let (mut bytes, mut answered) = (0, 0);
-        for ticket in &group.tickets {
-            let slot = ticket.slot as usize;
-            let Some(conn) = self.conns.get_mut(slot) else { continue };
-            let Role::Http(http) = &mut conn.role else { continue };
-            if !matches!(http.phase, Phase::Waiting(wait) if wait == ticket.wait) {
-                continue;
-            }
-            answered += 1;
-            conn.progress = self.now;
-            http.phase = Phase::Reading;
-            if !http.keep_alive || http.head_only || !http.input.is_empty() {
-                again.push(slot);
-                continue;
-            }
-            let sent = match conn.wire.write(&shared) {
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(_) => {
-                    again.push(slot);
-                    continue;
-                }
-            };
-            bytes += sent as u64;
-            if sent < shared.len() {
-                let head = shared.slice(sent..);
-                http.phase = Phase::Sending(Outgoing { head, body: Bytes::new() });
-                conn.blocked = true;
-            }
-        }
-        self.count(|c| &c.sent_bytes, bytes);
-        super::metrics::sub(&self.shared.counters[self.index].waiters, answered);
-        for slot in again {
-            self.answer(slot, reply, None);
-            self.resume(slot);
-        }
-    }
-
-    fn render(&mut self, reply: &Reply) -> Bytes {
-        let mut out = Vec::with_capacity(512 + reply.body.len());
-        http::write_head(&mut out, reply, Style { keep_alive: true, span: None }, self.date());
-        out.extend_from_slice(&reply.body);
-        out.into()
-    }
-
-    fn answer(&mut self, slot: usize, reply: &Reply, request: Option<&Request<'_>>) {
+    pub(super) fn answer(&mut self, slot: usize, reply: &Reply, request: Option<&Request<'_>>) {
         let Some((_, http)) = http_conn(&mut self.conns, slot) else { return };
         let (keep_alive, head_only) = (http.keep_alive, http.head_only);
         let fresh = match (request.and_then(|r| r.if_none_match), &reply.etag) {
@@ -309,6 +220,7 @@ impl Shard {
             conn.blocked = true;
         }
         self.count(|c| &c.sent_bytes, sent as u64);
+        self.spend(sent);
         if done {
             self.finish(slot);
         }
@@ -361,15 +273,13 @@ impl Shard {
 }
 
 /// The connection in this slot, if it speaks HTTP.
-fn http_conn(conns: &mut slab::Slab<Conn>, slot: usize) -> Option<(&mut Wire, &mut Http)> {
+pub(super) fn http_conn(
+    conns: &mut slab::Slab<Conn>,
+    slot: usize,
+) -> Option<(&mut Wire, &mut Http)> {
     let conn = conns.get_mut(slot)?;
     match &mut conn.role {
         Role::Http(http) => Some((&mut conn.wire, http)),
         Role::Player(_) => None,
     }
-}
-
-fn is_waiting(conn: Option<&Conn>, ticket: u32) -> bool {
-    let phase = conn.map(|c| &c.role);
-    matches!(phase, Some(Role::Http(Http { phase: Phase::Waiting(w), .. })) if *w == ticket)
 }

@@ -1,6 +1,6 @@
 //! One thread of the engine: its sockets, and the loop that serves them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use slab::Slab;
 use tokio::sync::mpsc;
 
 use super::conn::{Conn, Http, Phase, Role, Wire};
+use super::deliver::Delivery;
 use super::feed::Following;
 use super::mailbox::{Command, Mailbox};
 use super::metrics::{Counters, add, sub};
@@ -31,6 +32,10 @@ const SWEEP_EVERY: Duration = Duration::from_millis(100);
 const SWEEP_STEPS: usize = 10;
 /// Connections taken before other sockets get their turn.
 const ACCEPTS_MAX: usize = 256;
+/// What a connection may use up before other sockets get their turn; see `Shard::spend`.
+const TURN: u32 = 64;
+/// Bytes sent that weigh as much as one request.
+const TURN_BYTES: usize = 32 << 10;
 
 /// What all shards of an engine have in common.
 pub(super) struct Shared {
@@ -51,6 +56,11 @@ pub(super) struct Shard {
     pub(super) following: HashMap<u64, Following>,
     pub(super) waiters: Waiters,
     pub(super) waits: u32,
+    pub(super) deliveries: VecDeque<Delivery>,
+    /// What is left of the turn of the connection that is being served.
+    pub(super) turn: u32,
+    /// Connections that have used their turn up, with more to do. At most one entry each.
+    postponed: Vec<u32>,
     pub(super) scratch: Vec<u8>,
     pub(super) head: Vec<u8>,
     pub(super) now: Instant,
@@ -83,6 +93,9 @@ impl Shard {
             following: HashMap::new(),
             waiters: Waiters::default(),
             waits: 0,
+            deliveries: VecDeque::new(),
+            turn: TURN,
+            postponed: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
             head: Vec::new(),
             now: Instant::now(),
@@ -115,6 +128,8 @@ impl Shard {
                     Command::Advance(topic, version) => self.advance(topic, version),
                 }
             }
+            self.go_on();
+            self.deliver_some();
             self.feed_due();
             self.sweep();
         }
@@ -143,9 +158,44 @@ impl Shard {
     }
 
     fn patience(&self) -> Option<Duration> {
-        let feed = self.following.values().filter_map(|f| f.due).min();
+        if !self.postponed.is_empty() || !self.deliveries.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let feed = self.following.values().filter_map(Following::next).min();
         let next = feed.map_or(self.sweep_at, |at| at.min(self.sweep_at));
         Some(next.saturating_duration_since(self.now))
+    }
+
+    /// A connection is about to be served.
+    pub(super) fn begin_turn(&mut self) {
+        self.turn = TURN;
+    }
+
+    /// Takes a request, or so many sent bytes, from the turn of the connection being served.
+    pub(super) fn spend(&mut self, sent_bytes: usize) {
+        let cost = if sent_bytes == 0 { 1 } else { sent_bytes / TURN_BYTES };
+        self.turn = self.turn.saturating_sub(cost as u32);
+    }
+
+    /// Serves this connection again when others have had their turn.
+    pub(super) fn postpone(&mut self, slot: usize) {
+        if let Some(conn) = self.conns.get_mut(slot)
+            && !std::mem::replace(&mut conn.postponed, true)
+        {
+            self.postponed.push(slot as u32);
+        }
+    }
+
+    /// Gives those who used their last turn up another one.
+    fn go_on(&mut self) {
+        for slot in std::mem::take(&mut self.postponed) {
+            let slot = slot as usize;
+            let Some(conn) = self.conns.get_mut(slot) else { continue };
+            conn.postponed = false;
+            let player = matches!(conn.role, Role::Player(_));
+            self.begin_turn();
+            if player { self.listen(slot) } else { self.resume(slot) }
+        }
     }
 
     fn handle_event(&mut self, event: &Event) {
@@ -192,7 +242,7 @@ impl Shard {
         let slot = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(wire.socket(), Token(slot), interest).ok()?;
-        entry.insert(Conn { wire, role, progress: self.now, blocked: false });
+        entry.insert(Conn { wire, role, progress: self.now, blocked: false, postponed: false });
         self.count(|c| &c.connections, 1);
         Some(slot)
     }
@@ -220,8 +270,10 @@ impl Shard {
     fn ready(&mut self, slot: usize, event: &Event) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         let player = matches!(conn.role, Role::Player(_));
-        if event.is_writable() && conn.blocked {
-            conn.blocked = false;
+        let unblocked = event.is_writable() && conn.blocked;
+        conn.blocked &= !unblocked;
+        self.begin_turn();
+        if unblocked {
             if player { self.feed(slot) } else { self.send_rest(slot) }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {

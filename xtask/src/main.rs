@@ -1,5 +1,6 @@
 //! The project's own commands. `cargo xtask help` lists them.
 
+mod bench;
 mod sample;
 mod setup;
 mod sh;
@@ -26,6 +27,8 @@ enum Command {
     Setup,
     /// Run every test there is, as CI does.
     Test(test::Args),
+    /// Measure side by side with peers, or render what was measured.
+    Bench(bench::Args),
     /// Build the web pages that the binary embeds.
     Web,
     /// Check the rules of the house that a machine can check.
@@ -48,6 +51,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup => setup::everything(),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Web => web::build(),
         Command::Tidy => tidy::run(),
         Command::Sample => sample::make(),

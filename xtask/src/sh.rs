@@ -36,6 +36,12 @@ pub(crate) fn say(text: &str) {
     };
 }
 
+/// Prints what somebody may want to read by a program.
+pub(crate) fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    std::io::stdout().lock().write_all(text.as_bytes()).context("stdout is closed")
+}
+
 /// Runs a command to its end and says how long it took.
 pub(crate) fn run(mut command: Command) -> Result<()> {
     let shown = show(&command);

@@ -14,7 +14,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The plain program: accepts all, then sends to one after the other.
-pub(crate) fn send(addr: SocketAddr, waiters: usize, rounds: usize, bytes: usize) -> Result<Report> {
+pub(crate) fn send(
+    addr: SocketAddr,
+    waiters: usize,
+    rounds: usize,
+    bytes: usize,
+) -> Result<Report> {
     let listener = TcpListener::bind(addr)?;
     let mut sockets = Vec::with_capacity(waiters);
     for _ in 0..waiters {

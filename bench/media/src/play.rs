@@ -129,7 +129,12 @@ impl Crowd {
     }
 
     /// Lets players join until there are `count` that play.
-    fn grow(&mut self, feed: &mut Feed, (addr, name): (SocketAddr, &str), count: usize) -> Result<()> {
+    fn grow(
+        &mut self,
+        feed: &mut Feed,
+        (addr, name): (SocketAddr, &str),
+        count: usize,
+    ) -> Result<()> {
         let end = Instant::now() + JOIN_TIMEOUT;
         while self.playing < count {
             ensure!(Instant::now() < end, "only {} of {count} players may play", self.playing);

@@ -36,11 +36,7 @@ impl Usage {
             let line = status.lines().find_map(|line| line.strip_prefix(key));
             line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
         };
-        Ok(Self {
-            cpu_s: ticks / TICKS_PER_SECOND,
-            rss_kb: kb("VmRSS:"),
-            anon_kb: kb("RssAnon:"),
-        })
+        Ok(Self { cpu_s: ticks / TICKS_PER_SECOND, rss_kb: kb("VmRSS:"), anon_kb: kb("RssAnon:") })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -112,6 +111,13 @@ impl Edge {
         let each = self.parts_per_segment;
         (self.msn + (part / each) as u64, part % each)
     }
+}
+
+/// Segments that a live playlist has had so far, as far as it knows.
+pub(crate) fn segments(playlist: &str) -> u64 {
+    let first = playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:"));
+    let first = first.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+    first + playlist.lines().filter(|line| line.starts_with("#EXTINF:")).count() as u64
 }
 
 /// Publishes by `feed`, lets all wait for a part, several times.

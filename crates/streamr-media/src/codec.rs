@@ -118,6 +118,32 @@ pub fn is_keyframe(codec: Codec, data: &[u8]) -> bool {
     }
 }
 
+/// Without a keyframe for this long, a picture from which a stream *becomes* right will do: twice
+/// the two seconds between keyframes that live encoders are set to.
+const GRADUAL_AFTER_US: i64 = 4_000_000;
+
+/// Where players may join a track. Keyframes, and in a stream that has none (H.264 with periodic
+/// intra refresh) a recovery point: whoever joins there sees a picture build up for a moment, which
+/// is better than to see nothing and than segments that never end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JoinPoints {
+    last_us: Option<i64>,
+}
+
+impl JoinPoints {
+    /// Whether the next access unit of the track, given as [`crate::media::Frame`] carries it, is
+    /// one. The first is always a keyframe.
+    pub fn is_next(&mut self, codec: Codec, data: &[u8], dts_us: i64) -> bool {
+        let long = self.last_us.is_some_and(|last| dts_us - last >= GRADUAL_AFTER_US);
+        let gradual = || long && codec == Codec::H264 && h264::is_recovery_point(data);
+        let joins = is_keyframe(codec, data) || gradual();
+        if joins {
+            self.last_us = Some(dts_us);
+        }
+        joins
+    }
+}
+
 /// The track after a keyframe that brings another configuration in band (parameter sets, sequence
 /// header, size); `None` if nothing changed. Costs nothing for sound.
 ///
@@ -266,6 +292,22 @@ mod tests {
         0xf9, 0x70, 0x11, 0, 0, 3, 0, 1, 0, 0, 3, 0, 0x3c, 0x0f, 0x16, 0x2d, 0x96, 1, 0, 6, 0x68,
         0xeb, 0xe3, 0xcb, 0x22, 0xc0, 0xfd, 0xf8, 0xf8, 0,
     ];
+
+    #[test]
+    fn a_recovery_point_will_do_when_keyframes_stay_out() {
+        // An SEI message of type 6 whose recovery_frame_cnt is 6, then a slice that is not IDR.
+        let refresh = nal::join([&[6, 6, 2, 0x1e, 0xc0, 0x80][..], &[0x41, 0x9a]].into_iter());
+        let (plain, idr) = (nal::join([&[0x41, 0x9a][..]].into_iter()), &[0, 0, 0, 2, 0x65, 0x88]);
+        let mut points = JoinPoints::default();
+        let mut next = |data: &[u8], dts_us| points.is_next(Codec::H264, data, dts_us);
+        assert!(!next(&refresh, 0), "the first must be a keyframe");
+        assert!(next(idr, 1_000_000));
+        assert!(!next(&refresh, 3_000_000));
+        assert!(!next(&plain, 5_500_000));
+        assert!(next(&refresh, 6_000_000));
+        assert!(!next(&refresh, 7_000_000));
+        assert!(!is_keyframe(Codec::H264, &refresh));
+    }
 
     #[test]
     fn describes_h264() {

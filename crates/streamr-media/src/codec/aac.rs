@@ -28,7 +28,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Parses an AudioSpecificConfig, with band replication signalled in either of its two ways.
+    /// Parses an AudioSpecificConfig, with band replication signalled in either of its two explicit
+    /// ways. The implicit way (clause 1.6.6.1: a plain LC config, and the extension found only in
+    /// the frames) is described as the LC sound that it says it is, at the core's rate: decoders
+    /// that know band replication find it by themselves, others play the core, and timing is the
+    /// same for both.
     ///
     /// # Errors
     /// It ends early, names a reserved value, or is of an object type other than Main, LC, SSR, LTP.

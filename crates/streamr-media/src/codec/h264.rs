@@ -31,24 +31,29 @@ pub fn is_picture(unit: &[u8]) -> bool {
 /// Whether a decoder can start at this access unit (4-byte lengths): it holds an IDR picture, or a
 /// recovery point SEI message that promises correct pictures at once (`recovery_frame_cnt` 0, an
 /// open group of pictures). A recovery point some frames ahead (periodic intra refresh) does not
-/// count: players would show garbage until then.
+/// count, as pictures are wrong until then; see [`super::JoinPoints`] for streams that have nothing
+/// else.
 #[must_use]
 pub fn is_keyframe(sample: &[u8]) -> bool {
-    for unit in nal::units(sample) {
-        match unit_type(unit) {
-            IDR => return true,
-            SEI if recovers_at_once(unit) => return true,
-            1..IDR => return false,
-            _ => {}
-        }
-    }
-    false
+    let first = nal::units(sample).find(|unit| is_picture(unit));
+    first.is_some_and(|unit| unit_type(unit) == IDR) || recovery(sample) == Some(0)
 }
 
-fn recovers_at_once(unit: &[u8]) -> bool {
-    let unit = unit.get(1..).unwrap_or_default();
-    super::sei_messages(unit)
-        .any(|(kind, payload)| kind == RECOVERY_POINT && Bits::new(FORMAT, &payload).ue() == Ok(0))
+/// Whether pictures will be right some frames after this access unit if a decoder starts at it: it
+/// holds a recovery point SEI message (clause D.2.8).
+#[must_use]
+pub fn is_recovery_point(sample: &[u8]) -> bool {
+    recovery(sample).is_some()
+}
+
+/// `recovery_frame_cnt` of an access unit.
+fn recovery(sample: &[u8]) -> Option<u32> {
+    nal::units(sample)
+        .take_while(|unit| !is_picture(unit))
+        .filter(|unit| unit_type(unit) == SEI)
+        .flat_map(|unit| super::sei_messages(unit.get(1..).unwrap_or_default()))
+        .filter(|(kind, _)| *kind == RECOVERY_POINT)
+        .find_map(|(_, payload)| Bits::new(FORMAT, &payload).ue().ok())
 }
 
 /// What a sequence parameter set says (clause 7.3.2.1).

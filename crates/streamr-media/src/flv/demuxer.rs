@@ -7,8 +7,9 @@ use bytes::{Bytes, BytesMut};
 use super::file::{HEADER, TAG_HEADER_BYTES, tag_header};
 use super::packet::{self, Content, Packet};
 use super::{Kind, Tag, malformed, metadata};
+use crate::Error;
+use crate::codec::{self, JoinPoints};
 use crate::media::{Codec, Demux, Event, Frame, Kind as MediaKind, Track, TrackId};
-use crate::{Error, codec};
 
 /// Limits of a [`Demuxer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ struct Known {
     /// The configuration as it came, to tell a repetition from a change.
     config: Bytes,
     length_bytes: Option<u8>,
+    join_points: JoinPoints,
 }
 
 /// Turns FLV tags into media events: from RTMP tag by tag, from files and HTTP-FLV as [`Demux`].
@@ -59,7 +61,8 @@ pub struct Demuxer {
     tracks: Vec<Known>,
     events: VecDeque<Event>,
     dropped: Dropped,
-    /// The last tag's time, unwrapped.
+    /// The last frame's time, unwrapped. Scripts and configurations do not move it: encoders send
+    /// them with time 0 whenever they like.
     clock_ms: Option<i64>,
     /// The part of a byte stream that is not a whole tag yet.
     buffer: BytesMut,
@@ -87,7 +90,6 @@ impl Demuxer {
     /// # Errors
     /// The tag is malformed, its codec is not carried, or there are too many tracks.
     pub fn push_tag(&mut self, tag: &Tag) -> Result<(), Error> {
-        let time_ms = self.unwrapped(tag.timestamp_ms);
         if tag.kind == Kind::Script {
             match metadata::read(&tag.body) {
                 Ok(metadata) => self.events.extend(metadata.map(Event::Metadata)),
@@ -95,7 +97,7 @@ impl Demuxer {
             }
             return Ok(());
         }
-        let mut count = 0;
+        let (mut count, time_ms) = (0, self.unwrapped(tag.timestamp_ms));
         packet::read(tag, |packet| {
             count += 1;
             self.check_tracks(count)?;
@@ -111,16 +113,11 @@ impl Demuxer {
 
     /// 32 bits of milliseconds run over after 49 days; a difference of less than half of that in
     /// either direction is a step, not a wrap.
-    fn unwrapped(&mut self, timestamp_ms: u32) -> i64 {
-        let time = match self.clock_ms {
+    fn unwrapped(&self, timestamp_ms: u32) -> i64 {
+        match self.clock_ms {
             None => timestamp_ms.into(),
-            Some(last) => {
-                let step = timestamp_ms.wrapping_sub(last as u32).cast_signed();
-                last + i64::from(step)
-            }
-        };
-        self.clock_ms = Some(time);
-        time
+            Some(last) => last + i64::from(timestamp_ms.wrapping_sub(last as u32).cast_signed()),
+        }
     }
 
     fn packet(&mut self, packet: Packet, time_ms: i64) -> Result<(), Error> {
@@ -131,6 +128,7 @@ impl Demuxer {
         match packet.content {
             Content::Start(config) => self.start(id, codec, config),
             Content::Frame { data, composition_ms } => {
+                self.clock_ms = Some(time_ms);
                 let dts_us = time_ms * 1_000 + i64::from(packet.offset_ns / 1_000);
                 let pts_us = dts_us + i64::from(composition_ms) * 1_000;
                 self.frame(codec, Frame { track: id, dts_us, pts_us, keyframe: true, data })
@@ -161,7 +159,7 @@ impl Demuxer {
         let length_bytes = codec::length_bytes(codec, &config)?;
         let track = codec::describe(codec, id, config.clone())?;
         self.events.push_back(Event::Track(track.clone()));
-        let started = Known { track, config, length_bytes };
+        let started = Known { track, config, length_bytes, join_points: JoinPoints::default() };
         match known {
             Some(at) => self.tracks[at] = started,
             None => {
@@ -185,8 +183,11 @@ impl Demuxer {
         if let Some(length_bytes) = known.length_bytes {
             frame.data = codec::nal::normalise(frame.data, length_bytes)?;
         }
+        if codec == Codec::Av1 {
+            frame.data = codec::av1::normalise(frame.data);
+        }
         if codec.kind() == MediaKind::Video {
-            frame.keyframe = codec::is_keyframe(codec, &frame.data);
+            frame.keyframe = known.join_points.is_next(codec, &frame.data, frame.dts_us);
             // In-band parameters that cannot be read leave the track as it was.
             if frame.keyframe
                 && let Ok(Some(track)) = codec::refresh(&known.track, &frame.data)

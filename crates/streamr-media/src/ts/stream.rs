@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::pes::{Assembler, Pes};
 use super::psi::Elementary;
-use crate::codec::{self, aac, h264, hevc, nal, opus};
-use crate::media::{Codec, Event, Frame, Track, TrackId};
+use crate::codec::{self, JoinPoints, aac, h264, hevc, nal, opus};
+use crate::media::{Codec, Event, Format, Frame, Track, TrackId};
 
 /// An ADTS frame's length has 13 bits.
 const ADTS_BYTES_MAX: usize = 8191;
@@ -22,6 +22,49 @@ pub(super) struct Stream {
     /// The start of an ADTS frame that the next PES goes on with.
     rest: Vec<u8>,
     clock: Clock,
+    pace: Pace,
+    join_points: JoinPoints,
+}
+
+/// When pictures are due that their PES packet states no time for: the second and later ones of a
+/// packet, and those of packets without times. They follow one another at the pace that the stated
+/// times have, which is exact as long as pictures are shown in the order in which they are decoded.
+#[derive(Debug, Default)]
+struct Pace {
+    /// The last stated times.
+    start_us: Option<(i64, i64)>,
+    /// Pictures since then.
+    pictures: i64,
+    step_us: Option<i64>,
+}
+
+impl Pace {
+    /// Until two times were stated and if the header says nothing.
+    const STEP_US: i64 = 33_333;
+    /// Further apart than that, the stream was interrupted.
+    const STEP_US_MAX: i64 = 1_000_000;
+
+    fn set(&mut self, times_us: (i64, i64)) {
+        let passed_us = self.start_us.map_or(0, |start| times_us.1 - start.1);
+        let step_us = passed_us.checked_div(self.pictures);
+        let plausible = step_us.filter(|step| (1..=Self::STEP_US_MAX).contains(step));
+        self.step_us = plausible.or(self.step_us);
+        (self.start_us, self.pictures) = (Some(times_us), 0);
+    }
+
+    /// Presentation and decoding time of the next picture.
+    fn next(&mut self, track: Option<&Track>) -> Option<(i64, i64)> {
+        let stated_us = || match track?.format {
+            Format::Video { frames_per_kilosecond, .. } => {
+                1_000_000_000_i64.checked_div(frames_per_kilosecond?.into())
+            }
+            Format::Audio { .. } => None,
+        };
+        let step_us = self.step_us.or_else(stated_us).unwrap_or(Self::STEP_US);
+        let shift_us = self.pictures * step_us;
+        self.pictures += 1;
+        self.start_us.map(|(pts_us, dts_us)| (pts_us + shift_us, dts_us + shift_us))
+    }
 }
 
 /// When the next audio frame begins.
@@ -61,6 +104,8 @@ impl Stream {
             track: None,
             rest: Vec::new(),
             clock: Clock::default(),
+            pace: Pace::default(),
+            join_points: JoinPoints::default(),
         }
     }
 
@@ -84,37 +129,41 @@ impl Stream {
         match self.elementary.codec {
             Codec::Aac => self.take_adts(&pes.payload, times_us, events),
             Codec::Opus => self.take_opus(&pes.payload, times_us, events),
-            codec => {
-                if let Some(times_us) = times_us {
-                    self.take_picture(codec, &pes.payload, times_us, events);
-                }
+            _ => self.take_pictures(&pes.payload, times_us, events),
+        }
+    }
+
+    fn take_pictures(
+        &mut self,
+        payload: &[u8],
+        times_us: Option<(i64, i64)>,
+        events: &mut VecDeque<Event>,
+    ) {
+        if let Some(times_us) = times_us {
+            self.pace.set(times_us);
+        }
+        let codec = self.elementary.codec;
+        for units in access_units(codec, payload) {
+            if let Some(times_us) = self.pace.next(self.track.as_ref()) {
+                self.take_picture(nal::join(units.into_iter()), times_us, events);
             }
         }
     }
 
-    /// One access unit a PES packet, as every live muxer writes them.
     fn take_picture(
         &mut self,
-        codec: Codec,
-        payload: &[u8],
+        data: Bytes,
         (pts_us, dts_us): (i64, i64),
         events: &mut VecDeque<Event>,
     ) {
-        let kept: Vec<&[u8]> =
-            nal::annex_b(payload).filter(|unit| !is_padding(codec, unit)).collect();
-        let data = nal::join(kept.into_iter());
-        let keyframe = codec::is_keyframe(codec, &data);
+        let codec = self.elementary.codec;
+        let keyframe = self.join_points.is_next(codec, &data, dts_us);
         if keyframe && let Some(track) = self.renewed(codec, &data) {
             self.announce(track, events);
         }
-        if self.track.is_some() && !data.is_empty() {
-            events.push_back(Event::Frame(Frame {
-                track: self.id,
-                dts_us,
-                pts_us,
-                keyframe,
-                data,
-            }));
+        if self.track.is_some() {
+            let track = self.id;
+            events.push_back(Event::Frame(Frame { track, dts_us, pts_us, keyframe, data }));
         }
     }
 
@@ -212,6 +261,55 @@ impl Stream {
             keyframe,
             data,
         }));
+    }
+}
+
+/// The units of each access unit that a PES packet holds, without padding. Delimiters tell them
+/// apart (ISO/IEC 13818-1 clause 2.14 demands them); where there are none, what must stand before a
+/// picture does, or the first slice of the next one (H.264 clause 7.4.1.2.3, HEVC 7.4.2.4.4). What
+/// holds no picture is left out.
+fn access_units(codec: Codec, payload: &[u8]) -> Vec<Vec<&[u8]>> {
+    let units = || nal::annex_b(payload);
+    let delimited = units().any(|unit| is_delimiter(codec, unit));
+    let (mut found, mut current, mut pictured) = (Vec::new(), Vec::new(), false);
+    for unit in units() {
+        let next = if delimited { is_delimiter(codec, unit) } else { leads(codec, unit) };
+        if pictured && next {
+            found.push(core::mem::take(&mut current));
+            pictured = false;
+        }
+        pictured |= is_picture(codec, unit);
+        if !is_padding(codec, unit) {
+            current.push(unit);
+        }
+    }
+    if pictured {
+        found.push(current);
+    }
+    found
+}
+
+fn is_picture(codec: Codec, unit: &[u8]) -> bool {
+    if codec == Codec::Hevc { hevc::is_picture(unit) } else { h264::is_picture(unit) }
+}
+
+fn is_delimiter(codec: Codec, unit: &[u8]) -> bool {
+    if codec == Codec::Hevc { hevc::unit_type(unit) == 35 } else { h264::unit_type(unit) == 9 }
+}
+
+/// Whether a unit behind a picture begins the next access unit.
+fn leads(codec: Codec, unit: &[u8]) -> bool {
+    let first_slice = |at: usize| unit.get(at).is_some_and(|byte| byte & 0x80 != 0);
+    if codec == Codec::Hevc {
+        match hevc::unit_type(unit) {
+            0..32 => first_slice(2),
+            kind => matches!(kind, 32..=35 | 39 | 41..=44 | 48..=55),
+        }
+    } else {
+        match h264::unit_type(unit) {
+            1 | 2 | 5 => first_slice(1),
+            kind => matches!(kind, 6..=9 | 14..=18),
+        }
     }
 }
 

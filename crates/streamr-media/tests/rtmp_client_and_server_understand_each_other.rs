@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use psyne::Time;
-use streamr_media::flv::{Kind, Tag};
+use streamr_media::flv::{self, Kind, Tag};
 use streamr_media::rtmp::{
     Client, ClientEvent, Closed, Config, Event, Intent, Output, PlayerEvent, Reject, Server,
     StreamId, Target,
@@ -174,4 +174,32 @@ fn silence_ends_a_connection_at_its_deadline() {
     pair.run();
     assert_eq!(pair.at_server.last(), Some(&Event::Closed(Closed::SetupTimeout)));
     assert_eq!(pair.server.poll_output(), Output::Wait(None));
+}
+
+#[test]
+fn a_publisher_learns_why_its_media_cannot_be_carried() {
+    // What ffmpeg sends as FLV unless it is told otherwise: Sorenson's H.263, and MP3.
+    let bodies: [(Kind, &[u8], &str); 2] = [
+        (Kind::Video, b"\x12\0\0\x84\0", "a video codec other than H.264, HEVC, AV1 and VP9"),
+        (Kind::Audio, b"\x2f\xff\xfb\x90", "an audio codec other than AAC and Opus"),
+    ];
+    for (kind, body, reason) in bodies {
+        let mut pair = Pair::new(Intent::Publish, 4_096, false, 5);
+        pair.run();
+        pair.server.accept(StreamId(1));
+        pair.run();
+        pair.client.send(&Tag { kind, timestamp_ms: 0, body: Bytes::from_static(body) });
+        pair.run();
+        let Some(Event::Media { stream, tag }) = pair.at_server.pop() else { panic!("no media") };
+        let mut demuxer = flv::Demuxer::new(flv::Config::default());
+        let error = demuxer.push_tag(&tag).unwrap_err();
+        pair.server.reject_media(stream, &error);
+        pair.run();
+        assert_eq!(pair.at_server.last(), Some(&Event::Closed(Closed::Rejected)));
+        let Some(ClientEvent::Refused { code, description }) = pair.at_client.last() else {
+            panic!("{:?}", pair.at_client)
+        };
+        assert_eq!(code, "NetStream.Publish.Rejected");
+        assert!(description.contains(reason), "{description}");
+    }
 }

@@ -254,6 +254,15 @@ impl Server {
         self.close(Closed::Rejected);
     }
 
+    /// Ends the connection over media that cannot be carried (another codec, a broken header, a
+    /// limit): the publisher learns why by `NetStream.Publish.Rejected` with the error's text, which
+    /// OBS and ffmpeg show.
+    pub fn reject_media(&mut self, stream: StreamId, error: &Error) {
+        let code = "NetStream.Publish.Rejected";
+        self.link.send_status(stream.0, "error", code, &error.to_string());
+        self.close(Closed::Rejected);
+    }
+
     /// Sends a tag to a stream that plays: for drivers without a fan-out.
     pub fn send(&mut self, stream: StreamId, tag: &flv::Tag) {
         if self.streams.iter().any(|s| s.id == stream.0 && s.state == State::Playing) {

@@ -58,6 +58,9 @@ struct Connection<'a, S> {
     playing: Option<(StreamId, Arc<Broadcast>)>,
 }
 
+/// How long a peer that was refused may go on before its socket is closed.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
+
 type Reason = Cow<'static, str>;
 
 impl<S: Socket> Connection<'_, S> {
@@ -115,26 +118,26 @@ impl<S: Socket> Connection<'_, S> {
                 Output::Transmit(bytes) => self.send(&bytes).await?,
                 Output::Event(Event::Media { tag, .. }) => tags.push(tag),
                 Output::Event(event) => {
-                    self.media(&mut tags)?;
+                    self.media(&mut tags);
                     self.event(event).await?;
                 }
-                Output::Wait(wait) => {
-                    self.media(&mut tags)?;
-                    return Ok(wait);
-                }
+                Output::Wait(wait) if tags.is_empty() => return Ok(wait),
+                Output::Wait(_) => self.media(&mut tags),
             }
         }
     }
 
-    fn media(&mut self, tags: &mut Vec<Tag>) -> Result<(), Reason> {
-        match &mut self.publishing {
-            Some((_, publication)) if !tags.is_empty() => publication
-                .handle_tags(std::mem::take(tags))
-                .map_err(|error| error.to_string().into()),
-            _ => {
-                tags.clear();
-                Ok(())
-            }
+    /// Media that cannot be carried ends the publication, and the publisher is told why.
+    fn media(&mut self, tags: &mut Vec<Tag>) {
+        let tags = std::mem::take(tags);
+        let Some((stream, publication)) = self.publishing.as_mut().filter(|_| !tags.is_empty())
+        else {
+            return;
+        };
+        if let Err(error) = publication.handle_tags(tags) {
+            self.ended.reason = error.to_string().into();
+            self.machine.reject_media(*stream, &error);
+            self.publishing = None;
         }
     }
 
@@ -196,6 +199,10 @@ impl<S: Socket> Connection<'_, S> {
             }
         }
         let _ = self.socket.shutdown().await;
+        // Closing with bytes unread resets the connection, and the peer would not see what was said.
+        let mut rest = [0; 4_096];
+        let unread = async { while matches!(self.socket.read(&mut rest).await, Ok(1..)) {} };
+        let _ = tokio::time::timeout(LINGER, unread).await;
         match closed {
             Closed::Rejected => {
                 let refused = std::mem::take(&mut self.ended.reason);

@@ -3,6 +3,7 @@
 pub mod amf;
 pub mod codec;
 pub mod flv;
+pub mod hls;
 pub mod mp4;
 pub mod rtmp;
 pub mod ts;
@@ -19,6 +20,8 @@ pub const TARGETS: &[Target] = &[
     ("flv_demux", flv::demux),
     ("h264", codec::h264),
     ("hevc", codec::hevc),
+    ("hls_ops", hls::ops),
+    ("hls_request", hls::request),
     ("mp4", mp4::file),
     ("mp4_fragment", mp4::fragment),
     ("opus", codec::opus),

@@ -196,7 +196,7 @@ fn standing(state: &TrackState, wanted: Wanted) -> Standing {
         Some(_) => (newest.msn + 1, 0),
         None => (newest.msn, u32::try_from(newest.parts.len()).unwrap_or(u32::MAX)),
     };
-    // The advance part limit: three parts, or as many as fit into three seconds' tenth.
+    // The advance part limit: three parts, or three seconds of them, whichever is more.
     let target_us = state.part_target_us.unwrap_or(1_000_000).clamp(1, 1_000_000);
     let ahead = u32::try_from(3_000_000 / target_us).unwrap_or(3).max(3);
     match wanted.part {

@@ -25,7 +25,8 @@ pub struct Config {
     /// Media that playlists list at least, in microseconds; at least three target durations, as
     /// the draft demands (§6.2.2).
     pub window_us_min: i64,
-    /// Segments that a playlist lists at most. 1,024, reached only with long windows.
+    /// Segments that a playlist lists at most, and as many may linger. 1,024, reached only with
+    /// long windows, or by publishers that change their codecs at every frame.
     pub segments_max: usize,
     /// How long a segment can still be fetched after it left the playlist, in microseconds.
     pub linger_us: i64,

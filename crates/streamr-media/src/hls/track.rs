@@ -412,8 +412,9 @@ impl TrackState {
             self.unlist();
         }
         let first_us = self.segments.get(self.unlisted).map_or(0, |s| s.start_us);
+        let lingered = |s: &Segment| first_us - s.end_us > config.linger_us;
         while self.unlisted > 0
-            && self.segments.front().is_some_and(|s| first_us - s.end_us > config.linger_us)
+            && (self.segments.front().is_some_and(lingered) || self.unlisted > config.segments_max)
         {
             self.drop_oldest();
         }

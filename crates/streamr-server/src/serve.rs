@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use streamr_core::id::StreamName;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Listen, Part};
+use crate::config::Part;
+use crate::egress::Handover;
 use crate::http::tls::Certs;
 use crate::http::{self, AdminToken, Media};
 use crate::ingest::Ingest;
@@ -31,7 +33,8 @@ pub struct Server {
     hello: Hello,
     media: Arc<dyn Media>,
     web: http::Server,
-    listeners: Vec<(Listen, TcpListener)>,
+    handovers: mpsc::Receiver<Handover>,
+    https: Option<TcpListener>,
     certs: Option<Arc<Certs>>,
     ingest: Ingest,
     driver: live::Driver,
@@ -70,25 +73,25 @@ impl Server {
     /// The first part that cannot start, in words for whoever starts it.
     pub async fn bind(config: Config) -> Result<Self, Error> {
         let certs = Certs::load(&config.tls)?;
-        let mut listeners = Vec::new();
-        for listen in config.listeners()? {
-            if matches!(listen.part, Part::Http | Part::Https) {
-                let bound = TcpListener::bind(listen.address).await;
-                listeners.push((listen, bound.map_err(|reason| listen.fault(reason))?));
-            }
-        }
+        let http = bind(&config, Part::Http).await?;
+        let https = bind(&config, Part::Https).await?;
         let store = open_store(&config).await?;
         let app = App::new(config, Arc::new(store));
         let (token, admin_token) = AdminToken::establish(&app).await?;
         let first_stream = first_stream(&app).await?;
-        let hello = Hello::new(&app.config, &listeners, first_stream, admin_token);
-        let (live, driver) = live_of(&app)?;
+        let address = |(part, socket): (Part, &Option<TcpListener>)| {
+            Some((part, socket.as_ref()?.local_addr().ok()?))
+        };
+        let addresses = [(Part::Http, &http), (Part::Https, &https)];
+        let addresses = addresses.into_iter().filter_map(address).collect();
+        let hello = Hello::new(&app.config, addresses, first_stream, admin_token);
+        let (live, driver, handovers) = live_of(&app, http)?;
         live.restore().await?;
         let ingest = Ingest::bind(&app, &live, certs.as_ref()).await?;
         let media: Arc<dyn Media> = Arc::new(live);
         let router = http::router(app.clone(), Arc::clone(&media), token);
         let web = http::Server::new(app.clone(), router);
-        Ok(Self { app, hello, media, web, listeners, certs, ingest, driver })
+        Ok(Self { app, hello, media, web, handovers, https, certs, ingest, driver })
     }
 
     /// What to tell whoever started it.
@@ -107,14 +110,14 @@ impl Server {
     /// requests are answered, the store is closed.
     pub async fn run(self) {
         let mut parts = JoinSet::new();
-        for (listen, socket) in self.listeners {
-            let tls = (listen.part == Part::Https).then(|| {
-                let certs = self.certs.as_ref().expect("Config::check wants certificates");
-                TlsAcceptor::from(certs.server_config(&["h2", "http/1.1"]))
-            });
+        if let Some(socket) = self.https {
+            let certs = self.certs.as_ref().expect("Config::check wants certificates");
+            let tls = TlsAcceptor::from(certs.server_config(&["h2", "http/1.1"]));
             let web = self.web.clone();
             parts.spawn(async move { web.accept(socket, tls).await });
         }
+        let (web, handovers) = (self.web, self.handovers);
+        parts.spawn(async move { web.take(handovers).await });
         if let Some(certs) = self.certs {
             parts.spawn(certs.watch(self.app.shutdown.clone()));
         }
@@ -131,26 +134,27 @@ impl Server {
     }
 }
 
-/// What is live, and what lets time pass for it.
-fn live_of(app: &App) -> Result<(Live, live::Driver), Error> {
-    let config = live::Config::of(&app.config);
-    let engine = Live::new(config, Arc::clone(&app.store), Vec::new());
-    let (live, driver, _handovers) =
-        engine.map_err(Error::file("the engine that feeds players cannot be made"))?;
-    Ok((live, driver))
+async fn bind(config: &Config, part: Part) -> Result<Option<TcpListener>, Error> {
+    let Some(listen) = config.listener(part)? else { return Ok(None) };
+    TcpListener::bind(listen.address).await.map(Some).map_err(|reason| listen.fault(reason))
+}
+
+type Running = (Live, live::Driver, mpsc::Receiver<Handover>);
+
+/// What is live, what lets time pass for it, and what comes to `http` and is not media.
+fn live_of(app: &App, http: Option<TcpListener>) -> Result<Running, Error> {
+    let fault = Error::file("the engine that feeds players cannot be made");
+    let listeners = http.map(TcpListener::into_std).transpose();
+    listeners.and_then(|http| Live::new(app, http.into_iter().collect())).map_err(fault)
 }
 
 impl Hello {
     fn new(
         config: &Config,
-        listeners: &[(Listen, TcpListener)],
+        addresses: Vec<(Part, SocketAddr)>,
         first_stream: Option<(String, String)>,
         admin_token: Option<String>,
     ) -> Self {
-        let bound = |(listen, socket): &(Listen, TcpListener)| {
-            (listen.part, socket.local_addr().unwrap_or(listen.address))
-        };
-        let addresses: Vec<_> = listeners.iter().map(bound).collect();
         let port = |part| addresses.iter().find(|a| a.0 == part).map(|a| a.1.port());
         let page_url = match (config.http.public_url.as_str(), port(Part::Https), port(Part::Http))
         {

@@ -8,6 +8,12 @@ const HEADERS_MAX: usize = 64;
 /// Starts every HTTP/2 connection that was not negotiated (RFC 9113, 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
+/// What every answer carries: any site may read media (Fetch standard, 3.3.3), and nobody may take
+/// it for something else. The general HTTP server says the same of media.
+pub(super) const FOR_ALL: &str = "Access-Control-Allow-Origin: *\r\n\
+    Access-Control-Expose-Headers: date, content-length\r\n\
+    X-Content-Type-Options: nosniff";
+
 /// What the first bytes of a connection, or the next ones, are.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed<'a> {
@@ -173,7 +179,7 @@ pub(super) fn write_head(out: &mut Vec<u8>, reply: &Reply, style: Style, date: &
     put(out, &[b"\r\nDate: ", date.as_bytes()]);
     put(out, &[b"\r\nContent-Type: ", reply.content_type.as_bytes()]);
     put(out, &[b"\r\nCache-Control: ", reply.cache_control.as_bytes()]);
-    put(out, &[b"\r\nAccess-Control-Allow-Origin: *"]);
+    put(out, &[b"\r\n", FOR_ALL.as_bytes()]);
     if status != 304 {
         // Writing to a Vec cannot fail.
         let _ = write!(out, "\r\nContent-Length: {length}");

@@ -48,7 +48,7 @@ pub struct Config {
     /// How long messages are collected before they are sent to players. One write a player and
     /// batch is what a core spends its time on; 40 ms is one picture at 25 frames a second.
     pub write_batch: Duration,
-    /// Sockets of one shard, of every kind. More are closed at once.
+    /// Sockets of all shards together, of every kind. More are closed at once.
     pub connections_max: usize,
     /// Longest head of an HTTP request. Browsers stay below 8 KiB.
     pub head_bytes_max: usize,

@@ -164,8 +164,8 @@ impl Shard {
         let date = self.date();
         let head = format!(
             "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Type: video/x-flv\r\n\
-             Cache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
-             Connection: close\r\n\r\n"
+             Cache-Control: no-store\r\n{}\r\nConnection: close\r\n\r\n",
+            http::FOR_ALL
         );
         if request.head_only {
             self.head.clear();

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
@@ -234,7 +234,9 @@ impl Shard {
 
     /// Takes a connection in, unless there are too many. Its slot, if it was.
     pub(super) fn insert(&mut self, mut wire: Wire, role: Role) -> Option<usize> {
-        if self.conns.len() >= self.config().connections_max {
+        let open = |counters: &Counters| counters.connections.load(Ordering::Relaxed);
+        let all: u64 = self.shared.counters.iter().map(open).sum();
+        if all >= self.config().connections_max as u64 {
             self.count(|c| &c.refused, 1);
             return None;
         }

@@ -92,7 +92,7 @@ const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'u
 
 /// Counts, and adds what every answer carries.
 async fn finish(State(door): State<Door>, request: Request, next: Next) -> Response {
-    let shared = is_shared(&request);
+    let (shared, media) = (is_shared(&request), is_media(&request));
     let mut response = next.run(request).await;
     door.app.metrics.http_requests_total.inc();
     if response.status().is_server_error() {
@@ -101,8 +101,10 @@ async fn finish(State(door): State<Door>, request: Request, next: Next) -> Respo
     let headers = response.headers_mut();
     let mut add = |name, value| headers.insert(name, HeaderValue::from_static(value));
     add(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    add(header::CONTENT_SECURITY_POLICY, POLICY);
-    add(header::REFERRER_POLICY, "same-origin");
+    if !media {
+        add(header::CONTENT_SECURITY_POLICY, POLICY);
+        add(header::REFERRER_POLICY, "same-origin");
+    }
     if shared {
         add(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
         add(header::ACCESS_CONTROL_EXPOSE_HEADERS, "date, content-length");
@@ -113,7 +115,13 @@ async fn finish(State(door): State<Door>, request: Request, next: Next) -> Respo
 /// What any site may read: media, and what the API tells everybody. Nothing that takes a token.
 fn is_shared(request: &Request) -> bool {
     let path = request.uri().path();
-    let media = ["/hls/", "/flv/", "/embed/"].iter().any(|below| path.starts_with(below));
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
-    media || (read && path.starts_with("/api/v1/streams"))
+    is_media(request)
+        || path.starts_with("/embed/")
+        || (read && path.starts_with("/api/v1/streams"))
+}
+
+/// What the egress engine answers too: the headers are those of `egress::http`.
+fn is_media(request: &Request) -> bool {
+    ["/hls/", "/flv/"].iter().any(|below| request.uri().path().starts_with(below))
 }

@@ -11,13 +11,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use super::auth::Peer;
 use crate::App;
+use crate::egress::Handover;
 
 /// How long open requests may still take when the server shuts down.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -42,8 +43,8 @@ impl Server {
         Self { app, router, places }
     }
 
-    /// Accepts until the shutdown begins, then waits a little for what is open.
-    pub async fn accept(&self, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    /// Accepts TLS connections until the shutdown begins, then waits a little for what is open.
+    pub async fn accept(&self, listener: TcpListener, tls: TlsAcceptor) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -52,7 +53,7 @@ impl Server {
             match accepted {
                 Ok((socket, peer)) => {
                     let _ = socket.set_nodelay(true);
-                    self.start(socket, peer, tls.clone());
+                    self.start(socket, peer, Some(tls.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, mostly: waiting lets others close.
@@ -62,6 +63,29 @@ impl Server {
             }
         }
         drop(listener);
+        self.drain().await;
+    }
+
+    /// Serves what the egress engine does not, until the shutdown begins; then waits a little for
+    /// what is open.
+    pub async fn take(&self, mut handovers: mpsc::Receiver<Handover>) {
+        loop {
+            let handover = tokio::select! {
+                handover = handovers.recv() => handover,
+                () = self.app.shutdown.begun() => break,
+            };
+            let Some(handover) = handover else { break };
+            // Fails if the peer is gone by now.
+            if let Ok(peer) = handover.peer_addr()
+                && let Ok(io) = handover.into_io()
+            {
+                self.start(io, peer, None);
+            }
+        }
+        self.drain().await;
+    }
+
+    async fn drain(&self) {
         let all = self.app.config.http.connections_max;
         let _ = timeout(DRAIN, self.places.acquire_many(all)).await;
     }

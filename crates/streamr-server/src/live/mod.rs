@@ -79,6 +79,12 @@ impl Config {
                 ..hls
             },
             thumbnail,
+            egress: egress::Config {
+                connections_max: (config.http.connections_max + config.rtmp.connections_max)
+                    as usize,
+                head_timeout: Duration::from_millis(config.http.header_timeout_ms.into()),
+                ..Default::default()
+            },
             ..Self::default()
         }
     }

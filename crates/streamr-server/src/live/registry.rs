@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::broadcast::{Broadcast, SOURCE};
 use super::publication::{Badge, Publication};
 use super::{Clock, Config, keeper, thumbnail};
 use crate::http::Command;
-use crate::{Error, Store, egress, store};
+use crate::{App, Error, egress, store};
 
 /// Why nobody may publish with this key now.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +46,11 @@ pub struct Live(Arc<Shared>);
 struct Shared {
     config: Arc<Config>,
     clock: Clock,
-    store: Arc<dyn Store>,
+    app: App,
     streams: Mutex<BTreeMap<String, Arc<Stream>>>,
     keeper: keeper::Handle,
     engine: OnceLock<egress::Handle>,
     badges: AtomicU64,
-    shutting_down: AtomicBool,
 }
 
 impl std::fmt::Debug for Live {
@@ -92,21 +91,20 @@ impl Live {
     /// # Errors
     /// The system refuses what the engine needs.
     pub fn new(
-        config: Config,
-        store: Arc<dyn Store>,
+        app: &App,
         listeners: Vec<TcpListener>,
     ) -> std::io::Result<(Self, Driver, mpsc::Receiver<egress::Handover>)> {
-        let (keeper, handle) = keeper::new(store.clone());
+        let config = Config::of(&app.config);
+        let (keeper, handle) = keeper::new(app.store.clone());
         let engine_config = config.egress.clone();
         let live = Self(Arc::new(Shared {
             config: Arc::new(config),
             clock: Clock::start(),
-            store,
+            app: app.clone(),
             streams: Mutex::default(),
             keeper: handle,
             engine: OnceLock::new(),
             badges: AtomicU64::new(0),
-            shutting_down: false.into(),
         }));
         let media = Arc::new(live.clone());
         let (engine, shards, handovers) = egress::new(engine_config, media, listeners)?;
@@ -129,7 +127,7 @@ impl Live {
     /// # Errors
     /// The store does not answer.
     pub async fn restore(&self) -> Result<(), Error> {
-        for row in self.0.store.streams().await? {
+        for row in self.0.app.store.streams().await? {
             if !matches!(row.state, State::Ready | State::Archived) {
                 self.stream_of(&row);
             }
@@ -173,7 +171,7 @@ impl Live {
             return Err(Refused::ShuttingDown);
         }
         let key: StreamKey = key.parse().map_err(|_| Refused::Key)?;
-        let row = self.0.store.stream_by_key(&key.hash()).await?.ok_or(Refused::Key)?;
+        let row = self.0.app.store.stream_by_key(&key.hash()).await?.ok_or(Refused::Key)?;
         if row.state == State::Archived {
             return Err(Refused::Archived);
         }
@@ -185,7 +183,7 @@ impl Live {
     /// # Errors
     /// There is no such stream, or its state does not allow it, or the store does not answer.
     pub(super) async fn obey(&self, name: &StreamName, command: Command) -> Result<(), Error> {
-        let row = self.0.store.stream(name).await?;
+        let row = self.0.app.store.stream(name).await?;
         let stream = self.stream_of(&row.ok_or_else(|| Error::NoStream(name.to_string()))?);
         let now = self.now();
         let mut inner = stream.lock();
@@ -199,17 +197,16 @@ impl Live {
         Ok(())
     }
 
-    /// Whether [`Live::shut_down`] was called.
+    /// Whether the shutdown has begun.
     #[must_use]
     pub fn is_shutting_down(&self) -> bool {
-        self.0.shutting_down.load(Ordering::Relaxed)
+        self.0.app.shutdown.is_begun()
     }
 
     /// Ends what can be ended before the process goes: segments are finished, so that players can
     /// play to the end, and publishers are dismissed. The store keeps the broadcasts open, so that
     /// they are continued when the server is back in time.
     pub fn shut_down(&self) {
-        self.0.shutting_down.store(true, Ordering::Relaxed);
         let now = self.now();
         let streams: Vec<_> = self.streams().values().cloned().collect();
         for stream in streams {

@@ -191,3 +191,18 @@ fn replies_that_nobody_fetches_are_bounded() {
         assert!(peer.drain().0.len() < 5_000);
     }
 }
+
+#[test]
+fn what_a_client_says_of_itself_is_not_echoed_at_length() {
+    // Bytes that are no UTF-8 triple when they are replaced: beyond what an AMF0 name may have.
+    let mut body = Vec::new();
+    amf0::encode(&Value::string("connect"), &mut body);
+    amf0::encode(&Value::Number(1.0), &mut body);
+    let name = [&30_000_u16.to_be_bytes()[..], &[0xff; 30_000]].concat();
+    body.extend(b"\x03\0\x03app\x02\0\x04live\0\x0eobjectEncoding\x03");
+    body.extend(name);
+    body.extend(b"\x05\0\0\x09\0\0\x09");
+    let mut peer = Peer::new(Config::default());
+    peer.say(&message(kind::COMMAND_AMF0, 0, &body)).unwrap();
+    assert!(peer.drain().0.len() < 5_000);
+}

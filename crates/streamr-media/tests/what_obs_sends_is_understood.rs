@@ -16,6 +16,9 @@ const AV1C: &[u8] = include_bytes!("../../../fuzz/seeds/av1/av1c");
 const IDR: &[u8] = &[0, 0, 0, 3, 0x65, 0x88, 0x84];
 const SLICE: &[u8] = &[0, 0, 0, 3, 0x41, 0x9a, 0x11];
 
+/// Tracks in the order of their appearance, and frames.
+type Media = (Vec<(TrackId, Codec)>, Vec<Frame>);
+
 #[derive(Default)]
 struct Sent(Vec<Tag>);
 
@@ -30,7 +33,7 @@ impl Sent {
         self
     }
 
-    fn demuxed(self) -> Result<(Vec<(TrackId, Codec)>, Vec<Frame>), Error> {
+    fn demuxed(self) -> Result<Media, Error> {
         let mut demuxer = Demuxer::new(Config::default());
         let (mut tracks, mut frames) = (Vec::new(), Vec::new());
         for tag in &self.0 {

@@ -203,9 +203,11 @@ fn encode_fields(fields: &[(String, Value)], out: &mut Vec<u8>) {
     out.extend([0, 0, OBJECT_END]);
 }
 
+/// A name of more than 65,535 bytes is cut. It may well have come from a peer: replacement
+/// characters are longer than the bytes that they stand for.
 fn encode_name(name: &str, out: &mut Vec<u8>) {
-    let count = u16::try_from(name.len()).expect("AMF0 names are at most 65,535 bytes");
-    out.extend(count.to_be_bytes());
+    let name = &name[..name.floor_char_boundary(u16::MAX.into())];
+    out.extend((name.len() as u16).to_be_bytes());
     out.extend(name.as_bytes());
 }
 

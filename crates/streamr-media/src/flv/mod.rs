@@ -50,6 +50,9 @@ pub struct Tag {
     pub body: Bytes,
 }
 
+/// A tag's size has 24 bits, in files and in RTMP.
+const TAG_BYTES_MAX: usize = 0xff_ffff;
+
 const fn malformed(reason: &'static str) -> Error {
     Error::malformed("FLV", reason)
 }

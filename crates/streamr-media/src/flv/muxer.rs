@@ -31,7 +31,7 @@ impl Muxer {
     }
 
     /// Appends the tags for one event: `onMetaData` and a sequence header for a track, one tag for
-    /// a frame, nothing for the end.
+    /// a frame, nothing for the end. A frame that does not fit a tag (16 MiB) is left out.
     pub fn push(&mut self, event: &Event, tags: &mut Vec<Tag>) {
         match event {
             Event::Track(track) => {
@@ -75,7 +75,7 @@ impl Muxer {
         Tag { kind: kind(track.id), timestamp_ms: self.clock_ms, body }
     }
 
-    /// `None` for a frame whose track is not known.
+    /// `None` for a frame whose track is not known, or that is longer than a tag can be.
     fn frame(&mut self, frame: &Frame) -> Option<Tag> {
         let track = self.tracks.iter().find(|track| track.id == frame.track)?;
         let dts_ms = frame.dts_us.div_euclid(1_000);
@@ -93,6 +93,9 @@ impl Muxer {
         let content = Content::Frame { data: frame.data.clone(), composition_ms };
         self.clock_ms = dts_ms as u32;
         let body = packet::write(shape, &content);
+        if body.len() > super::TAG_BYTES_MAX {
+            return None;
+        }
         Some(Tag { kind: kind(frame.track), timestamp_ms: self.clock_ms, body })
     }
 }

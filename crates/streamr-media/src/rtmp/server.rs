@@ -437,7 +437,8 @@ impl Server {
             unreachable!("a status is an object")
         };
         let encoding = command.values.first().and_then(|object| object.field("objectEncoding"));
-        info.push(("objectEncoding".into(), encoding.cloned().unwrap_or(Value::Number(0.0))));
+        let encoding = encoding.and_then(Value::as_f64).unwrap_or(0.0);
+        info.push(("objectEncoding".into(), Value::Number(encoding)));
         let values = [properties(), Value::Object(info)];
         self.link.send_command(0, "_result", command.transaction, &values);
         self.connect = Some(Box::new(connect));

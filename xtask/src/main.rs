@@ -1,6 +1,7 @@
 //! The project's own commands. `cargo xtask help` lists them.
 
 mod bench;
+mod demo;
 mod sample;
 mod setup;
 mod sh;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Install what is missing: Debian packages, npm packages, cargo tools.
     Setup,
+    /// Serve, publish the sample over RTMP, and print the page to open.
+    Demo(demo::Args),
     /// Run every test there is, as CI does.
     Test(test::Args),
     /// Measure side by side with peers, or render what was measured.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup => setup::everything(),
+        Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Web => web::build(),

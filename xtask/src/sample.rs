@@ -8,7 +8,8 @@ use crate::{setup, sh};
 /// 16 s are 480 frames at 30 Hz and exactly 750 AAC frames at 48 kHz: the clip loops without a seam.
 const SECONDS: u32 = 16;
 
-/// Flash and beep: the first two frames of each second.
+/// Flash and beep last two frames and begin half-way through each second, so that no keyframe (and
+/// with it no thumbnail) is blank.
 const FLASH_SECONDS: &str = "0.0666667";
 
 /// Writes assets/clapper.mp4.
@@ -17,8 +18,9 @@ pub(crate) fn make() -> Result<()> {
     std::fs::create_dir_all(sh::root().join("assets"))?;
     let board = format!("color=c=0x14181d:s=1280x720:r=30:d={SECONDS}");
     let ball = format!("color=c=0xff5a36:s=40x40:r=30:d={SECONDS}");
-    let beep =
-        format!("aevalsrc='0.6*sin(2*PI*1000*t)*lt(mod(t,1),{FLASH_SECONDS})':s=48000:d={SECONDS}");
+    let beep = format!(
+        "aevalsrc='0.6*sin(2*PI*1000*t)*lt(mod(t+0.5,1),{FLASH_SECONDS})':s=48000:d={SECONDS}"
+    );
     let graph = graph();
     let mut args = vec!["-y", "-hide_banner", "-loglevel", "error"];
     for input in [&board, &ball, &beep] {
@@ -51,7 +53,7 @@ fn graph() -> String {
         "drawbox=x=60:y=640:w=1160:h=8:color=0x2b333b:t=fill[board];[board][1:v]overlay=\
          x='60+1120*mod(n,30)/30':y=624"
             .into(),
-        "drawbox=x=0:y=0:w=iw:h=ih:color=white:t=fill:enable='lt(mod(n,30),2)'[v]".into(),
+        "drawbox=x=0:y=0:w=iw:h=ih:color=white:t=fill:enable='lt(mod(n+15,30),2)'[v]".into(),
     ];
     format!("[0:v]{}", steps.join(","))
 }

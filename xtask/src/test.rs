@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 
-use crate::{setup, sh, tidy, web};
+use crate::{demo, setup, sh, tidy, web};
+
+/// How long a browser plays without a stall.
+const WATCH_SECONDS: u32 = 60;
 
 /// What to run.
 #[derive(clap::Args)]
@@ -24,6 +27,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     sh::run(sh::cargo(&["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
     web::npm(&["run", "check"])?;
     web::npm(&["test"])?;
+    demo::run(&demo::Args::check())?;
+    demo::browser_cases(WATCH_SECONDS)?;
     sh::say("every test passed");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Builds the pages that the binary embeds.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::Result;
@@ -25,9 +26,14 @@ pub(crate) fn build_if_stale() -> Result<()> {
 
 /// Runs npm in web/.
 pub(crate) fn npm(args: &[&str]) -> Result<()> {
+    sh::run(npm_command(args))
+}
+
+/// npm in web/, for whoever wants to add to its environment.
+pub(crate) fn npm_command(args: &[&str]) -> Command {
     let mut command = sh::cmd("npm", args);
     command.current_dir(sh::root().join("web"));
-    sh::run(command)
+    command
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

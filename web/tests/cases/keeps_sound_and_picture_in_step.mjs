@@ -1,4 +1,4 @@
-// The sample has a white flash (its first two frames) and a 1 kHz beep at the start of each second.
+// The sample has a white flash (two frames) and a 1 kHz beep half-way through each second.
 // How far apart do they leave the player?
 //
 // Picture. Every presented frame is drawn to a small canvas and its brightness taken. A frame's

@@ -26,6 +26,8 @@ export default () =>
       }
       throw new Error(`${key} did not ${what}: ${JSON.stringify(await look(page))}`);
     };
+    // Browsers differ in whether a page may begin with sound.
+    if (!(await look(page)).muted) await press("m", "mute at first", (now) => now.muted);
     await press("m", "unmute", (now) => !now.muted);
     await press("m", "mute", (now) => now.muted);
     await press("m", "unmute again", (now) => !now.muted);

@@ -1,0 +1,227 @@
+//! A server with one stream, in a folder of its own, and the sample that is published to it.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::sh;
+
+/// The demo's only stream.
+pub(super) const STREAM: &str = "demo";
+
+/// How long a debug build on a busy machine may take to come up, or to go live.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Builds the binary and returns its path.
+pub(super) fn build(dev: bool) -> Result<PathBuf> {
+    let mut args = vec!["build", "--locked", "--package", "streamr"];
+    if !dev {
+        args.push("--release");
+    }
+    sh::run(sh::cargo(&args))?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or(sh::root().join("target"), PathBuf::from);
+    Ok(target.join(if dev { "debug" } else { "release" }).join("streamr"))
+}
+
+/// Where the server listens on loopback.
+pub(super) struct Ports {
+    http: u16,
+    rtmp: u16,
+}
+
+impl Ports {
+    /// 8080 and 1935, or whatever is free where those are taken.
+    pub(super) fn usual_or_free() -> Result<Self> {
+        let free = Self::free()?;
+        let or = |usual: u16, other: u16| {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, usual)).map_or(other, |_| usual)
+        };
+        Ok(Self { http: or(8080, free.http), rtmp: or(1935, free.rtmp) })
+    }
+
+    /// Two ports that are free now.
+    pub(super) fn free() -> Result<Self> {
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port");
+        let (http, rtmp) = (bind()?, bind()?);
+        Ok(Self { http: http.local_addr()?.port(), rtmp: rtmp.local_addr()?.port() })
+    }
+}
+
+/// A running server and its publisher; both end with it.
+pub(super) struct Site {
+    streamr: PathBuf,
+    settings: Vec<String>,
+    ports: (u16, u16),
+    key: String,
+    server: Child,
+    publisher: Option<Child>,
+}
+
+impl Site {
+    /// Makes the stream and starts the server on an empty folder.
+    pub(super) fn start(streamr: &Path, ports: &Ports) -> Result<Self> {
+        let data = sh::root().join("target/demo").join(ports.http.to_string());
+        if data.exists() {
+            std::fs::remove_dir_all(&data).context("the last demo's folder")?;
+        }
+        std::fs::create_dir_all(&data)?;
+        let settings = vec![
+            format!("--set=data.dir={}", data.display()),
+            format!("--set=http.listen=127.0.0.1:{}", ports.http),
+            format!("--set=rtmp.listen=127.0.0.1:{}", ports.rtmp),
+            "--set=srt.listen=".to_owned(),
+        ];
+        let key = add_stream(streamr, &settings)?;
+        let server = serve(streamr, &settings, ports.http)?;
+        let ports = (ports.http, ports.rtmp);
+        Ok(Self { streamr: streamr.to_owned(), settings, ports, key, server, publisher: None })
+    }
+
+    /// The pages' address.
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.0)
+    }
+
+    /// The stream for RTMP players.
+    pub(super) fn rtmp_url(&self) -> String {
+        format!("rtmp://127.0.0.1:{}/live/{STREAM}", self.ports.1)
+    }
+
+    /// Loops the sample to the server, each frame stamped with its send time.
+    pub(super) fn publish(&mut self) -> Result<()> {
+        let to = format!("rtmp://127.0.0.1:{}/live/{}", self.ports.1, self.key);
+        let mut command = self.streamr(&["publish", "assets/clapper.mp4", &to]);
+        command.args(["--loop", "--stamp", "--json"]).stdout(Stdio::null());
+        self.publisher = Some(command.spawn().context("streamr publish")?);
+        Ok(())
+    }
+
+    /// Waits until the stream can be played.
+    pub(super) fn await_live(&mut self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if get(self.ports.0, &format!("/hls/{STREAM}/index.m3u8")).is_ok() {
+                return Ok(());
+            }
+            self.check_children()?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        bail!("the stream did not go live within {} s", PATIENCE.as_secs())
+    }
+
+    /// Waits for Ctrl-C, which ends the children as well; an error if one ends by itself.
+    pub(super) fn wait(&mut self) -> Result<()> {
+        loop {
+            self.check_children()?;
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The list of streams as the API has it.
+    pub(super) fn streams(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&get(self.ports.0, "/api/v1/streams")?)?)
+    }
+
+    /// Shell commands with which a browser case stops and starts the publisher and the server.
+    pub(super) fn commands(&self) -> [(&'static str, String); 3] {
+        let publish = format!(
+            "publish assets/clapper.mp4 rtmp://127.0.0.1:{}/live/{}",
+            self.ports.1, self.key
+        );
+        let streamr = self.streamr.display();
+        let root = sh::root();
+        let start =
+            |what: &str| format!("cd '{}' && '{streamr}' {what} >/dev/null 2>&1 &", root.display());
+        let publisher = start(&format!("{publish} --loop --stamp --json"));
+        let server = start(&format!("serve '{}'", self.settings.join("' '")));
+        let stop =
+            |what: &str| format!("pkill -KILL -f '[s]treamr {what}.*127.0.0.1:{}'", self.ports.1);
+        let (stop_publisher, stop_server) = (stop("publish"), stop("serve"));
+        let restart =
+            format!("{stop_server}; {stop_publisher}; sleep 1; {server} sleep 2; {publisher}");
+        [
+            ("PUBLISHER_STOP", stop_publisher),
+            ("PUBLISHER_START", publisher),
+            ("SERVER_RESTART", restart),
+        ]
+    }
+
+    /// A command of the binary under test.
+    pub(super) fn streamr(&self, args: &[&str]) -> Command {
+        sh::cmd(&self.streamr.to_string_lossy(), args)
+    }
+
+    fn check_children(&mut self) -> Result<()> {
+        if let Some(status) = self.server.try_wait()? {
+            bail!("the server ended by itself: {status}");
+        }
+        if let Some(publisher) = &mut self.publisher
+            && let Some(status) = publisher.try_wait()?
+        {
+            bail!("the publisher ended by itself: {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        for child in self.publisher.iter_mut().chain([&mut self.server]) {
+            // It may have ended already, which is what is wanted.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        // Those that a browser case started anew are not our children.
+        for (name, command) in self.commands() {
+            if name == "SERVER_RESTART" {
+                let stop = command.split(" sleep 1;").next().unwrap_or_default().to_owned();
+                let _ = sh::cmd("sh", &["-c", &stop]).status();
+            }
+        }
+    }
+}
+
+fn add_stream(streamr: &Path, settings: &[String]) -> Result<String> {
+    let mut command = sh::cmd(&streamr.to_string_lossy(), &["stream"]);
+    command.args(settings).args(["--json", "add", STREAM, "--title", "Clapperboard"]);
+    let made: Value = serde_json::from_str(&sh::output(command)?)?;
+    Ok(made["key"].as_str().context("streamr stream add --json printed no key")?.to_owned())
+}
+
+fn serve(streamr: &Path, settings: &[String], http: u16) -> Result<Child> {
+    let mut command = sh::cmd(&streamr.to_string_lossy(), &["serve"]);
+    let mut server =
+        command.args(settings).stdout(Stdio::null()).spawn().context("streamr serve")?;
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        if get(http, "/readyz").is_ok() {
+            return Ok(server);
+        }
+        if let Some(status) = server.try_wait()? {
+            bail!("streamr serve: {status}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server.kill()?;
+    bail!("streamr serve was not ready within {} s", PATIENCE.as_secs())
+}
+
+/// A GET without a library: the body of a 200, an error otherwise.
+fn get(port: u16, path: &str) -> Result<String> {
+    use std::io::{Read, Write};
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply)?;
+    let (head, body) = reply.split_once("\r\n\r\n").context("no HTTP reply")?;
+    if !head.starts_with("HTTP/1.1 200") {
+        bail!("GET {path}: {}", head.lines().next().unwrap_or_default());
+    }
+    Ok(body.to_owned())
+}

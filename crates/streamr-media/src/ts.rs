@@ -4,6 +4,10 @@
 //! PES packets together and hands out frames. What is damaged on the way is dropped, and the rest
 //! goes on: a transport stream has no moment at which it is finally broken, apart from bytes that
 //! are no transport stream at all.
+//!
+//! A PES packet whose length is not stated, as video has them, ends when the next one begins: such
+//! pictures come one frame late. It may hold several pictures; a picture that several PES packets
+//! share is not put together. AV1 in transport streams is not read.
 
 mod pes;
 mod psi;

@@ -118,3 +118,24 @@ fn opus_head(dops: &Bytes) -> Bytes {
     head.put_slice(rest);
     head.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    #[test]
+    fn a_frame_that_fits_no_tag_is_left_out() {
+        let config = Bytes::from_static(&[0x11, 0x90]);
+        let track = codec::describe(Codec::Aac, TrackId::AUDIO, config).unwrap();
+        let (mut muxer, mut tags) = (Muxer::new(), Vec::new());
+        muxer.push(&Event::Track(track), &mut tags);
+        tags.clear();
+        for bytes in [super::super::TAG_BYTES_MAX - 2, super::super::TAG_BYTES_MAX - 1] {
+            let (dts_us, keyframe, data) = (0, true, Bytes::from(vec![0; bytes]));
+            let frame = Frame { track: TrackId::AUDIO, dts_us, pts_us: 0, keyframe, data };
+            muxer.push(&Event::Frame(frame), &mut tags);
+        }
+        assert_eq!(tags.iter().map(|tag| tag.body.len()).collect::<Vec<_>>(), [0xff_ffff]);
+    }
+}

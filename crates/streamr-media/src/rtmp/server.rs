@@ -258,6 +258,9 @@ impl Server {
     /// limit): the publisher learns why by `NetStream.Publish.Rejected` with the error's text, which
     /// OBS and ffmpeg show.
     pub fn reject_media(&mut self, stream: StreamId, error: &Error) {
+        if !self.streams.iter().any(|s| s.id == stream.0 && s.state == State::Publishing) {
+            return;
+        }
         let code = "NetStream.Publish.Rejected";
         self.link.send_status(stream.0, "error", code, &error.to_string());
         self.close(Closed::Rejected);

@@ -11,6 +11,7 @@ mod throttle;
 pub mod tls;
 
 pub use auth::AdminToken;
+pub(crate) use auth::Peer;
 pub use media::{Command, Idle, Media, Status};
 pub use router::{ROUTES, router};
 pub use server::Server;

@@ -92,6 +92,14 @@ metrics! {
     http_connections: gauge,
     /// HTTP connections refused because http.connections_max were open.
     http_refused_total: counter,
+    /// HTTP connections and players closed because of what they sent.
+    http_malformed_total: counter,
+    /// Connections that ask for media now: HTTP and players of RTMP and HTTP-FLV.
+    media_connections: gauge,
+    /// RTMP players now.
+    players_rtmp: gauge,
+    /// HTTP-FLV players now.
+    players_flv: gauge,
     /// Requests with a wrong admin token.
     admin_refused_total: counter,
     /// TLS handshakes that failed.
@@ -118,10 +126,14 @@ metrics! {
     viewers: gauge,
     /// Playlist requests that waited for a part.
     playlists_blocked_total: counter,
+    /// Playlist requests that wait for a part now.
+    playlists_waiting: gauge,
     /// Bytes of media sent by HTTP, HTTP-FLV and RTMP.
     egress_bytes_total: counter,
     /// Times that a slow player skipped to a later keyframe.
     egress_skips_total: counter,
+    /// Connections closed because they took nothing for too long.
+    egress_stalled_total: counter,
     /// Transcoding children that ended before they should.
     ladder_failed_total: counter,
 }

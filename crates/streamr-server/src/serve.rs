@@ -129,7 +129,10 @@ impl Server {
             tracing::warn!("segments were not finished within {} s", CLOSE.as_secs());
         }
         while parts.join_next().await.is_some() {}
-        driver.abort();
+        // It ends when everything is in the store.
+        if timeout(CLOSE, driver).await.is_err() {
+            tracing::warn!("what became of the broadcasts is not in the store");
+        }
         self.app.store.close().await;
     }
 }

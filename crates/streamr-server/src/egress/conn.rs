@@ -1,6 +1,7 @@
 //! What a shard keeps of one socket.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
@@ -77,6 +78,8 @@ fn retry(mut io: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 #[derive(Debug, Default)]
 pub(super) struct Http {
     pub(super) phase: Phase,
+    /// The address at the other end.
+    pub(super) peer: Option<IpAddr>,
     /// Bytes that were read and not yet understood: an unfinished head, or requests sent ahead.
     pub(super) input: Vec<u8>,
     /// The socket may hold more than was read.

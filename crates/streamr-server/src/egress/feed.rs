@@ -136,6 +136,7 @@ impl Shard {
         let flv = player.control.is_none();
         self.discount(|c| if flv { &c.players_flv } else { &c.players_rtmp });
         let Some(following) = self.following.get_mut(&player.stream) else { return };
+        following.stream.leave();
         let seat = player.seat as usize;
         following.players.swap_remove(seat);
         let moved = following.players.get(seat).copied();
@@ -189,6 +190,7 @@ impl Shard {
         if let Some(following) = self.following.get_mut(&player.stream) {
             player.seat = following.players.len() as u32;
             following.players.push(slot as u32);
+            following.stream.join();
         }
         self.count(|c| if flv { &c.players_flv } else { &c.players_rtmp }, 1);
         self.feed(slot);

@@ -40,6 +40,8 @@ pub struct Request<'a> {
     pub if_none_match: Option<&'a [u8]>,
     /// Value of `Range`, unless it depends on a condition (RFC 9110, 13.1.5 allows to ignore it).
     pub range: Option<&'a [u8]>,
+    /// Value of `User-Agent`; empty if there is none.
+    pub user_agent: &'a [u8],
 }
 
 /// What is wanted.
@@ -86,7 +88,8 @@ fn classify<'a>(parsed: &httparse::Request<'_, 'a>, head_bytes: usize) -> Parsed
     };
     let Some(target) = parsed.path.and_then(route) else { return Parsed::Foreign };
     let keep_alive = parsed.version == Some(1);
-    let mut request = Request { target, head_only, keep_alive, if_none_match: None, range: None };
+    let (if_none_match, range, user_agent) = (None, None, Default::default());
+    let mut request = Request { target, head_only, keep_alive, if_none_match, range, user_agent };
     let mut conditional = false;
     for header in parsed.headers.iter() {
         let name = header.name;
@@ -96,6 +99,8 @@ fn classify<'a>(parsed: &httparse::Request<'_, 'a>, head_bytes: usize) -> Parsed
             request.if_none_match = Some(header.value);
         } else if name.eq_ignore_ascii_case("range") {
             request.range = Some(header.value);
+        } else if name.eq_ignore_ascii_case("user-agent") {
+            request.user_agent = header.value;
         } else if name.eq_ignore_ascii_case("if-range") {
             conditional = true;
         } else if has_body_or_more(name) {

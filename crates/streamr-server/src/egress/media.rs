@@ -1,5 +1,6 @@
 //! What the engine asks of whoever knows the streams.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,22 @@ pub trait Media: Send + Sync + 'static {
     /// a [`Answer::Block`] waits for has come.
     fn hls(&self, stream: &str, path: &str, query: Option<&str>) -> Answer;
 
+    /// Somebody asks for `GET /hls/{stream}/{path}?{query}`, once each time: for counting viewers.
+    fn asked(&self, stream: &str, path: &str, query: Option<&str>, by: Asker<'_>) {
+        let _ = (stream, path, query, by);
+    }
+
     /// The live stream of this name, for HTTP-FLV players; `None` if it is not live.
     fn stream(&self, name: &str) -> Option<Arc<Stream>>;
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker<'a> {
+    /// The address that the connection comes from.
+    pub address: IpAddr,
+    /// Value of `User-Agent`; empty if it says none.
+    pub user_agent: &'a [u8],
 }
 
 /// What to do about a request.

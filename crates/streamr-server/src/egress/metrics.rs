@@ -45,6 +45,14 @@ pub struct Metrics {
     pub handed_over: u64,
 }
 
+impl Metrics {
+    /// Players and waiting requests: who would miss the engine if it ended now.
+    #[must_use]
+    pub const fn attended(&self) -> u64 {
+        self.players_rtmp + self.players_flv + self.waiters
+    }
+}
+
 impl Counters {
     pub(super) fn read(&self) -> Metrics {
         let read = |n: &AtomicU64| n.load(Ordering::Relaxed);

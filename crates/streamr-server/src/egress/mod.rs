@@ -35,7 +35,7 @@ use std::time::Duration;
 
 pub use engine::{Driver, Handle, new};
 pub use handover::{Handover, HandoverIo};
-pub use media::{Answer, Block, Media, Reply};
+pub use media::{Answer, Asker, Block, Media, Reply};
 pub use metrics::Metrics;
 pub use stream::Stream;
 pub use topic::Topic;

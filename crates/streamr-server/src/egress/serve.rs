@@ -9,7 +9,7 @@ use super::conn::{Conn, Http, Outgoing, Phase, Role, Wire};
 use super::http::{self, Parsed, Request, Style, Target};
 use super::shard::Shard;
 use super::waiters::Question;
-use super::{Answer, Handover, Reply};
+use super::{Answer, Asker, Handover, Reply};
 
 /// Before the tags of an FLV file with sound and pictures: header and first tag size (FLV 10.1,
 /// E.2 and E.3).
@@ -144,6 +144,12 @@ impl Shard {
         self.spend(0);
         match request.target {
             Target::Hls { stream, path, query } => {
+                if let Some((_, Http { peer: Some(address), .. })) =
+                    http_conn(&mut self.conns, slot)
+                {
+                    let by = Asker { address: *address, user_agent: request.user_agent };
+                    self.shared.media.asked(stream, path, query, by);
+                }
                 match self.shared.media.hls(stream, path, query) {
                     Answer::Ready(reply) => self.answer(slot, &reply, Some(request)),
                     Answer::Block(block) => {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -209,7 +209,7 @@ impl Shard {
     fn accept(&mut self, listener: usize) {
         for _ in 0..ACCEPTS_MAX {
             match self.listeners[listener].accept() {
-                Ok((socket, _)) => self.greet(socket),
+                Ok((socket, peer)) => self.greet(socket, peer.ip().to_canonical()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -227,9 +227,9 @@ impl Shard {
         }
     }
 
-    fn greet(&mut self, socket: mio::net::TcpStream) {
+    fn greet(&mut self, socket: mio::net::TcpStream, peer: IpAddr) {
         let _ = socket.set_nodelay(true);
-        self.insert(Wire::Plain(socket), Role::Http(Http::default()));
+        self.insert(Wire::Plain(socket), Role::Http(Http { peer: Some(peer), ..Http::default() }));
     }
 
     /// Takes a connection in, unless there are too many. Its slot, if it was.

@@ -1,6 +1,6 @@
 //! A live stream as the engine sees it: one writer, and shards that follow.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ pub struct Stream {
     shards: Arc<[Mailbox]>,
     flags: Box<[Flags]>,
     ended: AtomicBool,
+    players: AtomicUsize,
 }
 
 /// What the writer knows of one shard.
@@ -35,10 +36,10 @@ struct Flags {
 impl Stream {
     pub(super) fn new(id: u64, config: Config, shards: Arc<[Mailbox]>) -> Self {
         let flags = shards.iter().map(|_| Flags::default()).collect();
-        let (origin, ended) = (Instant::now(), AtomicBool::new(false));
+        let (origin, ended, players) = (Instant::now(), AtomicBool::new(false), 0.into());
         let chunk_bytes = config.chunk_bytes;
         let writer = Mutex::new(Writer::new(config));
-        Self { id, chunk_bytes, origin, writer, shards, flags, ended }
+        Self { id, chunk_bytes, origin, writer, shards, flags, ended, players }
     }
 
     /// Sends a tag to all players, within the write batching time. Never blocks on a player.
@@ -57,6 +58,20 @@ impl Stream {
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
         self.tell();
+    }
+
+    /// How many of the engine's players follow it.
+    #[must_use]
+    pub fn players(&self) -> usize {
+        self.players.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn join(&self) {
+        self.players.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave(&self) {
+        self.players.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Bytes of media held for players that join or lag.

@@ -19,7 +19,7 @@ const TOKEN_CHARS_MIN: usize = 16;
 
 /// The other end of a connection; the server puts it into each request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// What is kept of the admin token: its hash.
 #[derive(Clone, PartialEq, Eq)]

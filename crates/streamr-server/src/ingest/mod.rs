@@ -186,8 +186,9 @@ async fn connect(context: Context, socket: TcpStream, peer: SocketAddr, tls: Opt
     let _ = socket.set_nodelay(true);
     let ended = match tls {
         None => plain(&context, socket).await,
-        Some(tls) => secure(&context, socket, tls).await,
+        Some(tls) => Some(secure(&context, socket, tls).await),
     };
+    let Some(ended) = ended else { return };
     tracing::info!(
         what = ended.what,
         stream = ended.stream,
@@ -198,13 +199,12 @@ async fn connect(context: Context, socket: TcpStream, peer: SocketAddr, tls: Opt
     tracing::trace!(%peer, "its address");
 }
 
-async fn plain(context: &Context, socket: TcpStream) -> Ended {
+/// How the connection ended, unless it is a player's: that belongs to the engine from here.
+async fn plain(context: &Context, socket: TcpStream) -> Option<Ended> {
     let (ended, player) = rtmp::serve(context, socket).await;
-    let Some(player) = player else { return ended };
-    match play::hand_over(context, player) {
-        Ok(()) => ended.because("it plays, and belongs to the engine from here"),
-        Err(error) => ended.because(error.to_string()),
-    }
+    let Some(player) = player else { return Some(ended) };
+    tracing::debug!(stream = ended.stream, "an RTMP player goes to the engine");
+    play::hand_over(context, player).err().map(|error| ended.because(error.to_string()))
 }
 
 async fn secure(context: &Context, socket: TcpStream, tls: TlsAcceptor) -> Ended {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use psyne::Time;
+use streamr_media::Error;
 use streamr_media::flv::Tag;
 use streamr_media::rtmp::{Closed, Event, Output, Reject, Server, StreamId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,7 +93,8 @@ impl<S: Socket> Connection<'_, S> {
                 Ok(count) => {
                     self.ended.bytes += count as u64;
                     let input = buffer.get(..count).unwrap_or_default();
-                    self.machine.handle_input(clock.now(), input).map_err(|e| e.to_string().into())
+                    let taken = self.machine.handle_input(clock.now(), input);
+                    taken.or_else(|e| blame(publishing, e)).map_err(|e| e.to_string().into())
                 }
                 Err(error) => Err(format!("reading: {error}").into()),
             },
@@ -100,13 +102,25 @@ impl<S: Socket> Connection<'_, S> {
                 self.machine.handle_timeout(clock.now());
                 Ok(())
             }
-            () = dismissed(publishing) => {
-                if let Some((stream, _)) = self.publishing.take() {
-                    self.machine.reject(stream, Reject::InUse);
-                }
+            () = dismissed(publishing) => self.dismiss(),
+            () = self.context.shutdown.begun() => self.dismiss(),
+        }
+    }
+
+    /// Tells a publisher that it has to go, after which the machine ends the connection.
+    fn dismiss(&mut self) -> Result<(), Reason> {
+        let why = if self.context.shutdown.is_begun() {
+            self.ended.reason = "the server is shutting down".into();
+            Reject::Unavailable
+        } else {
+            Reject::InUse
+        };
+        match self.publishing.take() {
+            Some((stream, _)) => {
+                self.machine.reject(stream, why);
                 Ok(())
             }
-            () = self.context.shutdown.begun() => Err("the server is shutting down".into()),
+            None => Err(std::mem::take(&mut self.ended.reason)),
         }
     }
 
@@ -220,6 +234,14 @@ impl<S: Socket> Connection<'_, S> {
             Ok(Err(error)) => Err(format!("writing: {error}").into()),
             Err(_) => Err("write_timeout: the peer takes nothing".into()),
         }
+    }
+}
+
+/// A publisher sent what the machine does not take: it is counted.
+fn blame(publishing: Option<&(StreamId, Publication)>, error: Error) -> Result<(), Error> {
+    match publishing {
+        Some((_, publication)) => publication.fail(error),
+        None => Err(error),
     }
 }
 

@@ -155,7 +155,7 @@ async fn receive(
             Ok(None) => return "the publisher left".to_owned(),
             Err(_) => return "idle_timeout: the publisher fell silent".to_owned(),
         };
-        if let Err(error) = demuxer.push(&bytes) {
+        if let Err(error) = demuxer.push(&bytes).or_else(|error| publication.fail(error)) {
             return error.to_string();
         }
         let events: Vec<Event> = std::iter::from_fn(|| demuxer.poll_event()).collect();

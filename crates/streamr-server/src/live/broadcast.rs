@@ -15,7 +15,7 @@ use streamr_media::media::{Format, Track};
 use super::rendition::{Answer, Rendition};
 use super::viewers::Viewers;
 use super::{Clock, Config, unix_us};
-use crate::egress;
+use crate::{Metrics, egress};
 
 /// The rendition that the publisher itself sends.
 pub const SOURCE: &str = "source";
@@ -31,6 +31,7 @@ pub struct Broadcast {
     started_unix_us: u64,
     renditions: RwLock<BTreeMap<String, Arc<Rendition>>>,
     engine: egress::Handle,
+    metrics: Arc<Metrics>,
     players: Arc<egress::Stream>,
     over: AtomicBool,
     tracks: Mutex<Vec<Track>>,
@@ -42,7 +43,7 @@ impl Broadcast {
     pub(super) fn new(
         name: StreamName,
         id: BroadcastId,
-        (clock, engine): (Clock, egress::Handle),
+        (clock, engine, metrics): (Clock, egress::Handle, Arc<Metrics>),
         config: Arc<Config>,
     ) -> Self {
         let this = Self {
@@ -53,6 +54,7 @@ impl Broadcast {
             renditions: RwLock::default(),
             players: engine.stream(config.fanout.clone()),
             engine,
+            metrics,
             over: AtomicBool::new(false),
             started: clock.now(),
             tracks: Mutex::default(),
@@ -194,7 +196,8 @@ impl Broadcast {
         let epoch = rand::random::<u32>();
         let now = self.clock.now();
         let packager = Packager::new(self.config.hls, now, epoch.into(), unix_us().cast_signed());
-        let rendition = Arc::new(Rendition::new(self.clock, self.engine.clone(), packager));
+        let with = (self.engine.clone(), self.metrics.clone());
+        let rendition = Arc::new(Rendition::new(self.clock, with, packager));
         self.write_renditions().insert(name.to_owned(), rendition.clone());
         rendition
     }
@@ -220,6 +223,23 @@ impl Broadcast {
         for rendition in self.read_renditions().values() {
             rendition.update(|packager| packager.handle_pause(now));
         }
+    }
+
+    /// The server ends, the broadcast does not: what was sent can be played to its end, nobody
+    /// waits for more, and players are told goodbye.
+    pub(super) fn leave_air(&self, now: Time) {
+        self.over.store(true, Ordering::Release);
+        self.flush(now);
+        for rendition in self.read_renditions().values() {
+            rendition.release();
+        }
+        self.players.end();
+    }
+
+    /// How many watch now, by all ways.
+    #[must_use]
+    pub fn viewers_now(&self) -> usize {
+        self.viewers.count(self.clock.now(), self.players.players())
     }
 
     /// The publisher is back, with a clock of its own.

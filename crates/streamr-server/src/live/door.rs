@@ -1,13 +1,12 @@
 //! The doors to what is on: for the egress engine, and for the pages.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use bytes::Bytes;
 use futures_util::stream;
 use streamr_core::id::StreamName;
@@ -16,9 +15,9 @@ use streamr_media::fanout::{Framing, Reader};
 use streamr_media::hls;
 
 use super::{Answer, Broadcast, Live, viewers};
-use crate::Error;
-use crate::egress::{self, Block};
-use crate::http::{Command, Media, Request, Response, Status};
+use crate::egress::{self, Asker, Block};
+use crate::http::{Command, Media, Peer, Request, Response, Status};
+use crate::{Error, Metrics};
 
 /// How long a blocked playlist waits at most: three target durations of 10 s (draft 6.2.5.2).
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,9 +36,14 @@ impl egress::Media for Live {
                 body: reply.body,
             }),
             Answer::Block(topic, version) => {
+                self.metrics().playlists_blocked_total.inc();
                 egress::Answer::Block(Block { topic, version, timeout: PATIENCE })
             }
         }
+    }
+
+    fn asked(&self, stream: &str, path: &str, query: Option<&str>, by: Asker<'_>) {
+        self.see(stream, path, || viewers::identify(query, by.address, by.user_agent));
     }
 
     fn stream(&self, name: &str) -> Option<Arc<egress::Stream>> {
@@ -58,17 +62,34 @@ impl Live {
             Err(_) => return Answer::Ready(hls::Reply::bad_request()),
         };
         match self.broadcast(stream) {
-            Some(broadcast) => broadcast.answer(&request),
+            Some(broadcast) => match broadcast.answer(&request) {
+                Answer::Block(..) if broadcast.is_over() => Answer::Ready(hls::Reply::timed_out()),
+                answer => answer,
+            },
             None => Answer::Ready(hls::Reply::not_found()),
+        }
+    }
+
+    /// Somebody asked for something: who asks for playlists watches.
+    fn see(&self, stream: &str, path: &str, who: impl FnOnce() -> u64) {
+        if path.ends_with(".m3u8")
+            && let Some(broadcast) = self.broadcast(stream)
+        {
+            broadcast.viewers().seen(who(), self.clock().now());
         }
     }
 
     async fn hls_reply(&self, stream: &str, path: &str, query: Option<&str>) -> hls::Reply {
         let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut blocked = 0;
         loop {
             match self.answer(stream, path, query) {
                 Answer::Ready(reply) => return reply,
                 Answer::Block(topic, version) => {
+                    blocked += 1;
+                    if blocked == 1 {
+                        self.metrics().playlists_blocked_total.inc();
+                    }
                     if tokio::time::timeout_at(deadline, topic.reached(version)).await.is_err() {
                         return hls::Reply::timed_out();
                     }
@@ -81,12 +102,10 @@ impl Live {
         let Some((stream, path)) = below.split_once('/') else {
             return response(&hls::Reply::not_found());
         };
-        if path.ends_with(".m3u8")
-            && let Some(broadcast) = self.broadcast(stream)
-        {
-            broadcast.viewers().seen(who, self.clock().now());
-        }
-        response(&self.hls_reply(stream, path, query).await)
+        self.see(stream, path, || who);
+        let reply = self.hls_reply(stream, path, query).await;
+        self.metrics().egress_bytes_total.add(reply.body.len() as u64);
+        response(&reply)
     }
 
     fn flv_response(&self, method: &Method, below: &str) -> Response {
@@ -99,7 +118,7 @@ impl Live {
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("video/x-flv"));
         headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
         if method == Method::GET {
-            *response.body_mut() = flv_body(broadcast);
+            *response.body_mut() = flv_body(broadcast, self.metrics().clone());
         }
         response
     }
@@ -110,7 +129,7 @@ impl Media for Live {
     fn status(&self, name: &StreamName) -> Option<Status> {
         let broadcast = self.broadcast(name.as_str()).filter(|broadcast| !broadcast.is_over())?;
         let size = broadcast.picture_size();
-        let viewers = broadcast.viewers().count(self.clock().now());
+        let viewers = broadcast.viewers_now();
         Some(Status {
             viewers: u32::try_from(viewers).unwrap_or(u32::MAX),
             width: size.map(|(width, _)| width),
@@ -147,24 +166,25 @@ impl Media for Live {
     }
 
     async fn close(&self) {
-        self.shut_down();
+        self.leave_air().await;
     }
 }
 
 /// HTTP-FLV over a connection that the engine does not own.
-fn flv_body(broadcast: Arc<Broadcast>) -> Body {
+fn flv_body(broadcast: Arc<Broadcast>, metrics: Arc<Metrics>) -> Body {
     let window = broadcast.players().window();
     let header = Bytes::from_static(&streamr_media::flv::file::HEADER);
     let reader = Reader::new(Framing::Flv, header);
     let viewer = broadcast.viewers().connect();
-    let state = (broadcast, window, reader, viewer);
-    Body::from_stream(stream::unfold(state, |(broadcast, mut window, mut reader, viewer)| async {
+    let state = (broadcast, window, reader, (viewer, metrics));
+    Body::from_stream(stream::unfold(state, |(broadcast, mut window, mut reader, kept)| async {
         loop {
             let over = broadcast.is_over();
             broadcast.players().follow(&mut window);
             if let Some(bytes) = reader.peek(&window).map(Bytes::copy_from_slice) {
                 reader.advance(bytes.len());
-                return Some((Ok::<_, std::io::Error>(bytes), (broadcast, window, reader, viewer)));
+                kept.1.egress_bytes_total.add(bytes.len() as u64);
+                return Some((Ok::<_, std::io::Error>(bytes), (broadcast, window, reader, kept)));
             }
             if over {
                 return None;
@@ -186,19 +206,12 @@ fn response(reply: &hls::Reply) -> Response {
 
 /// Tells viewers apart.
 fn who(request: &Request) -> u64 {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let agent = user_agent(request.headers());
-    viewers::identify(
-        named(request.uri()),
-        peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        agent,
-    )
+    let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    viewers::identify(request.uri().query(), peer, agent)
 }
 
-fn user_agent(headers: &HeaderMap) -> &str {
-    headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default()
-}
-
-fn named(uri: &Uri) -> Option<&str> {
-    uri.query()?.split('&').find_map(|pair| pair.strip_prefix("_v="))
+fn user_agent(headers: &HeaderMap) -> &[u8] {
+    headers.get(header::USER_AGENT).map(|agent| agent.as_bytes()).unwrap_or_default()
 }

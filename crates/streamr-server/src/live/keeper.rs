@@ -4,6 +4,7 @@
 //! one line in the log says so, and they are tried again until the store takes them.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub(super) struct Handle(Arc<Queue>);
 struct Queue {
     changes: Mutex<VecDeque<Change>>,
     filled: Notify,
+    closed: AtomicBool,
 }
 
 /// Writes changes.
@@ -69,6 +71,16 @@ impl Handle {
         self.push(Change::Ended(id, unix_ms(), viewers_peak));
     }
 
+    /// Nothing more will come: [`Keeper::run`] ends when it has written what there is.
+    pub(super) fn close(&self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.filled.notify_one();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
     fn push(&self, change: Change) {
         let mut changes = self.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
         if changes.len() == CHANGES_MAX {
@@ -84,10 +96,15 @@ impl Handle {
 }
 
 impl Keeper {
+    /// Writes until the queue is closed and empty.
     pub(super) async fn run(self) {
         loop {
+            let last = self.queue.is_closed();
             while let Some(change) = self.queue.pop() {
                 self.insist(change).await;
+            }
+            if last {
+                return;
             }
             self.queue.0.filled.notified().await;
         }
@@ -98,6 +115,9 @@ impl Keeper {
         while let Err(error) = self.write(&change).await {
             if matches!(error, Error::NoStream(_) | Error::State(_)) {
                 return;
+            }
+            if self.queue.is_closed() {
+                return tracing::error!(%error, ?change, "not kept, because the server ends");
             }
             if !told {
                 tracing::error!(%error, "broadcasts go on, but what becomes of them is not kept");

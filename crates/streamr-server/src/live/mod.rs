@@ -21,6 +21,7 @@ mod keeper;
 mod publication;
 mod registry;
 mod rendition;
+mod sampler;
 mod thumbnail;
 pub mod viewers;
 

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::broadcast::Broadcast;
 use super::rendition::Rendition;
 use super::{Live, Stream};
+use crate::metrics::Held;
 
 /// A publisher's place on the air. Dropping it means that the connection broke: the broadcast
 /// waits for the publisher's return. [`Publication::goodbye`] means that it is done.
@@ -26,6 +27,7 @@ pub struct Publication {
     muxer: flv::Muxer,
     clock_shift: Option<u32>,
     leave: Leave,
+    _counted: Held,
 }
 
 /// Tells publishers of one stream apart, and lets one be dismissed.
@@ -60,7 +62,10 @@ impl Publication {
         source: Arc<Rendition>,
         badge: Badge,
     ) -> Self {
+        let metrics = live.metrics();
+        metrics.publishes_total.inc();
         Self {
+            _counted: metrics.publishers.hold(),
             live,
             stream,
             broadcast,
@@ -95,14 +100,16 @@ impl Publication {
         let demuxer = self.tags.get_or_insert_with(fresh);
         let mut events = Vec::with_capacity(tags.len());
         for tag in &tags {
-            demuxer.push_tag(tag)?;
+            if let Err(error) = demuxer.push_tag(tag) {
+                return self.fail(error);
+            }
             events.extend(std::iter::from_fn(|| demuxer.poll_event()));
         }
         self.note(&events);
         self.push_shifted(now, tags);
         // A source that ends is a publisher that leaves: the lifecycle says what that ends.
         events.retain(|event| *event != Event::End);
-        self.source.handle_events(events)
+        self.source.handle_events(events).or_else(|error| self.fail(error))
     }
 
     /// Takes what one read of a source that is not RTMP brought.
@@ -119,7 +126,16 @@ impl Publication {
         self.push_shifted(now, tags);
         // A source that ends is a publisher that leaves: the lifecycle says what that ends.
         events.retain(|event| *event != Event::End);
-        self.source.handle_events(events)
+        self.source.handle_events(events).or_else(|error| self.fail(error))
+    }
+
+    /// Counts a publisher that is cut off for what it sent, and gives the reason back.
+    ///
+    /// # Errors
+    /// Always: the reason.
+    pub fn fail<T>(&self, error: streamr_media::Error) -> Result<T, streamr_media::Error> {
+        self.live.metrics().publishes_failed_total.inc();
+        Err(error)
     }
 
     /// The publisher says that it is done.
@@ -134,13 +150,20 @@ impl Publication {
     }
 
     fn note(&mut self, events: &[Event]) {
+        let (mut frames, mut bytes) = (0, 0);
         for event in events {
             match event {
+                Event::Frame(frame) => {
+                    frames += 1;
+                    bytes += frame.data.len() as u64;
+                }
                 Event::Track(track) => self.broadcast.set_track(track),
                 Event::End => self.leave = Leave::Goodbye,
-                Event::Frame(_) | Event::Metadata(_) => {}
+                Event::Metadata(_) => {}
             }
         }
+        self.live.metrics().ingest_frames_total.add(frames);
+        self.live.metrics().ingest_bytes_total.add(bytes);
     }
 
     /// Players of RTMP and HTTP-FLV see one clock, whatever clock a returning publisher has.

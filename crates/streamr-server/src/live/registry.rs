@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 
 use super::broadcast::{Broadcast, SOURCE};
 use super::publication::{Badge, Publication};
-use super::{Clock, Config, keeper, thumbnail};
+use super::{Clock, Config, keeper, sampler, thumbnail};
 use crate::http::Command;
-use crate::{App, Error, egress, store};
+use crate::{App, Error, Metrics, egress, store};
 
 /// Why nobody may publish with this key now.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +83,11 @@ pub struct Driver {
 
 /// How often deadlines are looked at: finer than any of them, and 10 times a second costs nothing.
 const TICK: Duration = Duration::from_millis(100);
+
+/// At shutdown, players get this long to take what they were sent last, and so many times more
+/// while there are some.
+const FAREWELL: Duration = Duration::from_millis(250);
+const FAREWELLS: u32 = 12;
 
 impl Live {
     /// Nothing is live yet; [`Live::restore`] takes up what the store remembers. The engine serves
@@ -162,11 +167,24 @@ impl Live {
         Some(stream.lock().lifecycle.state())
     }
 
+    /// What is counted.
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.app.metrics
+    }
+
     /// A publisher shows its key.
     ///
     /// # Errors
     /// Why it may not publish; nothing has changed then.
     pub async fn attach(&self, key: &str) -> Result<Publication, Refused> {
+        let attached = self.admit(key).await;
+        if attached.is_err() {
+            self.metrics().publishes_refused_total.inc();
+        }
+        attached
+    }
+
+    async fn admit(&self, key: &str) -> Result<Publication, Refused> {
         if self.is_shutting_down() {
             return Err(Refused::ShuttingDown);
         }
@@ -203,19 +221,27 @@ impl Live {
         self.0.app.shutdown.is_begun()
     }
 
-    /// Ends what can be ended before the process goes: segments are finished, so that players can
-    /// play to the end, and publishers are dismissed. The store keeps the broadcasts open, so that
-    /// they are continued when the server is back in time.
-    pub fn shut_down(&self) {
+    /// Ends what can be ended before the process goes: publishers are dismissed, segments are
+    /// finished, players are told goodbye, and the engine ends. The store keeps the broadcasts
+    /// open, so that they are continued when the server is back in time.
+    pub async fn leave_air(&self) {
         let now = self.now();
         let streams: Vec<_> = self.streams().values().cloned().collect();
         for stream in streams {
             let inner = stream.lock();
             inner.dismiss();
-            if let Some(broadcast) = &inner.broadcast {
-                broadcast.flush(now);
+            if let Some(broadcast) = inner.broadcast.as_ref().filter(|one| !one.is_over()) {
+                broadcast.leave_air(now);
             }
         }
+        let attending = || self.engine().metrics().iter().any(|m| m.attended() > 0);
+        for _ in 0..FAREWELLS {
+            tokio::time::sleep(FAREWELL).await;
+            if !attending() {
+                break;
+            }
+        }
+        self.engine().shutdown();
     }
 
     fn publish(&self, stream: Arc<Stream>) -> Result<Publication, Refused> {
@@ -258,6 +284,19 @@ impl Live {
         self.settle(stream, &mut inner, now);
     }
 
+    async fn let_time_pass(&self) {
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sampler = sampler::Sampler::default();
+        loop {
+            interval.tick().await;
+            if !self.is_shutting_down() {
+                self.handle_timeout(self.now());
+            }
+            sampler.sample(self);
+        }
+    }
+
     fn handle_timeout(&self, now: Time) {
         let streams: Vec<_> = self.streams().values().cloned().collect();
         for stream in streams {
@@ -275,7 +314,7 @@ impl Live {
     /// Carries out what the lifecycle decided.
     fn settle(&self, stream: &Stream, inner: &mut Inner, now: Time) {
         while let Output::Event(event) = inner.lifecycle.poll_output() {
-            tracing::info!(stream = %stream.name, ?event);
+            self.tell(&stream.name, event);
             match event {
                 Event::Moved { to, .. } => self.0.keeper.state(&stream.name, to),
                 Event::Started(id) => {
@@ -296,6 +335,20 @@ impl Live {
         }
     }
 
+    /// What happened to a stream, in words.
+    fn tell(&self, stream: &StreamName, event: Event) {
+        let grace = self.0.config.lifecycle.grace.as_secs();
+        match event {
+            Event::Started(id) => tracing::info!(%stream, %id, "a broadcast begins"),
+            Event::Resumed(id) => tracing::info!(%stream, %id, "the publisher is back"),
+            Event::Interrupted(id) => {
+                tracing::info!(%stream, %id, "the publisher is gone: waiting up to {grace} s for it");
+            }
+            Event::Ended(id) => tracing::info!(%stream, %id, "the broadcast is over"),
+            Event::Moved { from, to, .. } => tracing::info!(%stream, "{to}, was {from}"),
+        }
+    }
+
     fn ended(&self, inner: &mut Inner, id: BroadcastId, now: Time) {
         inner.dismiss();
         let peak = inner.broadcast.as_ref().map_or(0, |broadcast| broadcast.viewers().peak());
@@ -308,7 +361,7 @@ impl Live {
 
     fn fresh_broadcast(&self, stream: &Stream, id: BroadcastId) -> Arc<Broadcast> {
         let (name, config) = (stream.name.clone(), self.0.config.clone());
-        let with = (self.0.clock, self.engine().clone());
+        let with = (self.0.clock, self.engine().clone(), self.metrics().clone());
         let broadcast = Arc::new(Broadcast::new(name, id, with, config));
         if let Some(config) = &self.0.config.thumbnail {
             tokio::spawn(thumbnail::keep_fresh(config.clone(), Arc::downgrade(&broadcast)));
@@ -360,11 +413,14 @@ impl Inner {
 }
 
 impl Driver {
-    /// Lets time pass until dropped; the engine's threads run until its shutdown.
+    /// Lets time pass until [`Live::leave_air`] is done and everything is in the store. The server
+    /// is shut down if the engine ends before.
     pub async fn run(self) {
         let Self { live, keeper, shards } = self;
+        let (running, ended) = tokio::sync::oneshot::channel::<()>();
         let engine = std::thread::Builder::new().name("egress".to_owned());
         let started = engine.spawn(move || {
+            let _running = running;
             if let Err(error) = shards.run() {
                 tracing::error!(%error, "the engine that feeds players has failed");
             }
@@ -372,14 +428,14 @@ impl Driver {
         if let Err(error) = started {
             tracing::error!(%error, "the engine that feeds players cannot start");
         }
-        let tick = async {
-            let mut interval = tokio::time::interval(TICK);
-            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                interval.tick().await;
-                live.handle_timeout(live.now());
+        let time = async {
+            tokio::select! {
+                _ = ended => {}
+                () = live.let_time_pass() => {}
             }
+            live.0.app.shutdown.begin();
+            live.0.keeper.close();
         };
-        tokio::join!(tick, keeper.run());
+        tokio::join!(time, keeper.run());
     }
 }

@@ -8,6 +8,7 @@ use streamr_media::hls::{self, Packager, Until};
 use streamr_media::media::{Event, TrackId};
 
 use super::clock::Clock;
+use crate::Metrics;
 use crate::egress::{self, Topic};
 
 /// One quality of a broadcast, and the packager that makes it into HLS.
@@ -18,6 +19,7 @@ use crate::egress::{self, Topic};
 pub struct Rendition {
     clock: Clock,
     engine: egress::Handle,
+    metrics: Arc<Metrics>,
     packager: Mutex<Packager>,
     topics: Mutex<BTreeMap<Option<TrackId>, Arc<Topic>>>,
 }
@@ -38,9 +40,13 @@ impl std::fmt::Debug for Rendition {
 }
 
 impl Rendition {
-    pub(super) fn new(clock: Clock, engine: egress::Handle, packager: Packager) -> Self {
+    pub(super) fn new(
+        clock: Clock,
+        (engine, metrics): (egress::Handle, Arc<Metrics>),
+        packager: Packager,
+    ) -> Self {
         let (packager, topics) = (Mutex::new(packager), Mutex::default());
-        Self { clock, engine, packager, topics }
+        Self { clock, engine, metrics, packager, topics }
     }
 
     /// Answers at once: the bytes, or what has to be waited for.
@@ -84,7 +90,7 @@ impl Rendition {
         let (result, reached) = {
             let mut packager = self.lock();
             let result = change(&mut packager);
-            (result, drain(&mut packager))
+            (result, drain(&mut packager, &self.metrics))
         };
         for (track, version) in reached {
             self.topic(Some(track)).advance(version);
@@ -125,14 +131,16 @@ fn version(until: &Until) -> u64 {
 }
 
 /// Takes what the packager has to say: the versions that were reached.
-fn drain(packager: &mut Packager) -> BTreeMap<TrackId, u64> {
+fn drain(packager: &mut Packager, metrics: &Metrics) -> BTreeMap<TrackId, u64> {
     let mut reached = BTreeMap::new();
     loop {
         let (track, version) = match packager.poll_output() {
             hls::Output::Event(hls::Event::PartReady { track, msn, part }) => {
+                metrics.parts_total.inc();
                 (track, msn * PARTS + u64::from(part) + 1)
             }
             hls::Output::Event(hls::Event::SegmentReady { track, msn }) => {
+                metrics.segments_total.inc();
                 (track, (msn + 1) * PARTS)
             }
             hls::Output::Event(_) => continue,

@@ -1,7 +1,7 @@
 //! How many people watch, as honestly as a server can say.
 //!
-//! Players with a connection of their own (RTMP, HTTP-FLV) are counted while it stands. HLS has no
-//! connection: whoever asked for a playlist lately watches. A player that names itself with `_v=`
+//! Players with a connection of their own (RTMP, HTTP-FLV) are counted while it stands: those of
+//! the egress engine by it, the others here. HLS has no connection: whoever asked for a playlist lately watches. A player that names itself with `_v=`
 //! is one viewer wherever it asks from; the others are told apart by address and user agent, so
 //! that several behind one address with the same browser count as one: too few rather than too
 //! many.
@@ -76,12 +76,12 @@ impl Viewers {
         seen.insert(who, now);
     }
 
-    /// How many watch now.
+    /// How many watch now, with the players of the engine.
     #[must_use]
-    pub fn count(&self, now: Time) -> usize {
+    pub fn count(&self, now: Time, engine_players: usize) -> usize {
         let mut seen = self.lock();
         self.forget(&mut seen, now);
-        let count = seen.len() + self.connected.load(Ordering::Relaxed);
+        let count = engine_players + seen.len() + self.connected.load(Ordering::Relaxed);
         self.peak.fetch_max(count, Ordering::Relaxed);
         count
     }
@@ -103,7 +103,8 @@ impl Viewers {
 
 /// Who asks: the name that the player gave itself, or else its address and user agent.
 #[must_use]
-pub fn identify(named: Option<&str>, address: IpAddr, user_agent: &str) -> u64 {
+pub fn identify(query: Option<&str>, address: IpAddr, user_agent: &[u8]) -> u64 {
+    let named = query.and_then(|q| q.split('&').find_map(|pair| pair.strip_prefix("_v=")));
     let mut hasher = DefaultHasher::new();
     match named {
         Some(name) => name.hash(&mut hasher),
@@ -122,15 +123,15 @@ mod tests {
         let config = Config { away_after: Duration::from_secs(10), viewers_max: 2 };
         let viewers = Viewers::new(config);
         let here = IpAddr::from(Ipv4Addr::LOCALHOST);
-        let [a, b] = ["a", "b"].map(|name| identify(Some(name), here, "x"));
+        let [a, b] = ["_v=a&x=1", "y&_v=b"].map(|query| identify(Some(query), here, b"x"));
         viewers.seen(a, Time::from_millis(0));
         viewers.seen(a, Time::from_millis(5_000));
         viewers.seen(b, Time::from_millis(1_000));
         let player = viewers.connect();
-        assert_eq!(viewers.count(Time::from_millis(9_000)), 3);
-        assert_eq!(viewers.count(Time::from_millis(12_000)), 2);
+        assert_eq!(viewers.count(Time::from_millis(9_000), 0), 3);
+        assert_eq!(viewers.count(Time::from_millis(12_000), 7), 9);
         drop(player);
-        assert_eq!(viewers.count(Time::from_millis(12_000)), 1);
+        assert_eq!(viewers.count(Time::from_millis(12_000), 0), 1);
     }
 
     #[test]
@@ -138,15 +139,15 @@ mod tests {
         let config = Config { away_after: Duration::from_secs(10), viewers_max: 2 };
         let viewers = Viewers::new(config);
         (0..10).for_each(|who| viewers.seen(who, Time::ZERO));
-        assert_eq!(viewers.count(Time::ZERO), 2);
+        assert_eq!(viewers.count(Time::ZERO, 0), 2);
         viewers.seen(11, Time::from_millis(20_000));
-        assert_eq!(viewers.count(Time::from_millis(20_000)), 1);
+        assert_eq!(viewers.count(Time::from_millis(20_000), 0), 1);
     }
 
     #[test]
     fn unnamed_viewers_are_told_apart_by_address_and_agent() {
         let here = IpAddr::from(Ipv4Addr::LOCALHOST);
-        assert_ne!(identify(None, here, "a"), identify(None, here, "b"));
-        assert_eq!(identify(None, here, "a"), identify(None, here, "a"));
+        assert_ne!(identify(None, here, b"a"), identify(None, here, b"b"));
+        assert_eq!(identify(None, here, b"a"), identify(None, here, b"a"));
     }
 }

@@ -35,7 +35,8 @@ impl Config {
     /// same for both.
     ///
     /// # Errors
-    /// It ends early, names a reserved value, or is of an object type other than Main, LC, SSR, LTP.
+    /// It ends early, names a reserved value, or is of an object type other than Main, LC, SSR and
+    /// LTP.
     pub fn parse(config: &[u8]) -> Result<Self, Error> {
         let bits = &mut Bits::new(FORMAT, config);
         let first = object_type(bits)?;

@@ -241,8 +241,8 @@ fn decode<T: Atom>(mut bytes: &[u8]) -> Result<T, Error> {
     T::decode(&mut bytes).map_err(|_| Error::malformed(FORMAT, "moov or moof cannot be read"))
 }
 
-/// Refuses sample group descriptions that claim more entries than bytes, wherever a box could stand:
-/// mp4-atom makes as many entries as are claimed, and an entry may have no bytes.
+/// Refuses sample group descriptions that claim more entries than bytes, wherever a box could
+/// stand: mp4-atom makes as many entries as are claimed, and an entry may have no bytes.
 fn check_sample_groups(bytes: &[u8]) -> Result<(), Error> {
     let number = |at: usize| Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
     let named = bytes.windows(4).enumerate().filter(|(_, name)| *name == b"sgpd");

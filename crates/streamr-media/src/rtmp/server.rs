@@ -255,8 +255,8 @@ impl Server {
     }
 
     /// Ends the connection over media that cannot be carried (another codec, a broken header, a
-    /// limit): the publisher learns why by `NetStream.Publish.Rejected` with the error's text, which
-    /// OBS and ffmpeg show.
+    /// limit): the publisher learns why by `NetStream.Publish.Rejected` with the error's text,
+    /// which OBS and ffmpeg show.
     pub fn reject_media(&mut self, stream: StreamId, error: &Error) {
         if !self.streams.iter().any(|s| s.id == stream.0 && s.state == State::Publishing) {
             return;

@@ -162,11 +162,11 @@ impl TrackState {
     }
 
     pub(super) fn us(&self, ticks: i64) -> i64 {
-        clamp_i64(i128::from(ticks) * 1_000_000 / i128::from(self.timescale))
+        scale(ticks, 1_000_000, self.timescale.into())
     }
 
     pub(super) fn ticks(&self, us: i64) -> i64 {
-        clamp_i64(i128::from(us) * i128::from(self.timescale) / 1_000_000)
+        scale(us, self.timescale.into(), 1_000_000)
     }
 
     pub(super) fn is_started(&self) -> bool {
@@ -478,6 +478,11 @@ impl TrackState {
     }
 }
 
-fn clamp_i64(value: i128) -> i64 {
-    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
+/// `value * by / of`, kept within 64 bits. 128-bit division is slow and only for absurd times.
+fn scale(value: i64, by: i64, of: i64) -> i64 {
+    if let Some(product) = value.checked_mul(by) {
+        return product / of;
+    }
+    let exact = i128::from(value) * i128::from(by) / i128::from(of);
+    i64::try_from(exact).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }

@@ -214,7 +214,7 @@ pub fn parse(text: &str) -> Parsed {
             "#EXT-X-PART-INF" => p.part_target = attributes(value)["PART-TARGET"].parse().unwrap(),
             "#EXT-X-MEDIA-SEQUENCE" if head => p.first_msn = value.parse().unwrap(),
             "#EXT-X-DISCONTINUITY-SEQUENCE" if head => {
-                p.first_discontinuity = value.parse().unwrap()
+                p.first_discontinuity = value.parse().unwrap();
             }
             "#EXT-X-INDEPENDENT-SEGMENTS" if head => {}
             "#EXT-X-SKIP" if head => {

@@ -22,6 +22,8 @@ const DEMO: &[Tool] = &[tool("ffmpeg", "ffmpeg"), tool("node", "nodejs"), tool("
 const TEST: &[Tool] = &[
     tool("chromium", "chromium"),
     tool("nginx", "nginx"),
+    tool("curl", "curl"),
+    tool("openssl", "openssl"),
     tool("gst-launch-1.0", "gstreamer1.0-tools"),
 ];
 /// Packages without a program of their own, with a file that shows that they are there.

@@ -2,7 +2,7 @@
 
 mod merge;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub struct Http {
     pub tls_listen: String,
     /// How people reach the pages, e.g. `https://live.example.org`; empty is guessed.
     pub public_url: String,
+    /// Addresses of reverse proxies whose `X-Forwarded-For` is believed.
+    pub proxies: Vec<IpAddr>,
     /// Connections at once.
     pub connections_max: u32,
     /// Bytes of a request's body.
@@ -200,6 +202,7 @@ impl Default for Http {
             listen: "0.0.0.0:8080".to_owned(),
             tls_listen: String::new(),
             public_url: String::new(),
+            proxies: Vec::new(),
             connections_max: 20_000,
             body_bytes_max: 65_536,
             header_timeout_ms: 10_000,

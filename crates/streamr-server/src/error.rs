@@ -52,7 +52,7 @@ pub enum Error {
     /// Another process holds the database.
     #[error(
         "the database {0} is locked by another process: stop the other streamr (or sqlite3) that \
-         has it open, or give this one its own data_dir"
+         has it open, or give this one its own data.dir"
     )]
     StoreLocked(String),
     /// The database cannot be written.
@@ -62,7 +62,7 @@ pub enum Error {
     )]
     StoreReadOnly(String),
     /// No space is left for the database.
-    #[error("the disk that holds the database {0} is full: free some space, or move data_dir")]
+    #[error("the disk that holds the database {0} is full: free some space, or move data.dir")]
     StoreFull(String),
     /// The database was written by a newer streamr.
     #[error(

@@ -14,25 +14,25 @@ use crate::term;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Source {
     /// The configuration file; `streamr config example` writes one.
-    #[arg(long, short, env = "STREAMR_CONFIG", value_name = "FILE")]
+    #[arg(long, short, global = true, env = "STREAMR_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Any key of the configuration; can be given more than once.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Same as --set data.dir=DIR.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<String>,
     /// Same as --set http.listen=ADDRESS.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, global = true, value_name = "ADDRESS")]
     http_listen: Option<String>,
     /// Same as --set rtmp.listen=ADDRESS.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, global = true, value_name = "ADDRESS")]
     rtmp_listen: Option<String>,
     /// Same as --set tls.self_signed=true.
-    #[arg(long)]
+    #[arg(long, global = true)]
     tls_self_signed: bool,
     /// Same as --set log.format=FORMAT.
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<String>,
 }
 

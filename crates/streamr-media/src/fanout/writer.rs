@@ -114,6 +114,8 @@ impl Writer {
     fn prelude(&self, timestamp_ms: u32) -> Arc<Batch> {
         let mut builder = Builder::new(self.config.chunk_bytes, 0);
         for (kind, _, body) in &self.headers {
+            // FFmpeg takes metadata of any other time for a track of text.
+            let timestamp_ms = if *kind == Kind::Script { 0 } else { timestamp_ms };
             builder.push(Time::ZERO, &Tag { kind: *kind, timestamp_ms, body: body.clone() });
         }
         builder.seal(0, None)

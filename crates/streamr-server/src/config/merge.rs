@@ -109,8 +109,11 @@ fn set(table: &mut Table, key: &str, text: &str, shown: &str) -> Result<(), Erro
     Ok(())
 }
 
+/// `a, b` or as the file has it, `["a", "b"]`.
 fn list(text: &str) -> Vec<Value> {
-    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let items = inside.split(',').map(|item| item.trim().trim_matches('"'));
+    let items = items.filter(|item| !item.is_empty());
     items.map(|item| Value::String(item.to_owned())).collect()
 }
 

@@ -25,6 +25,9 @@ fn later_layers_win() {
     let config = Config::from_layers(&[file.clone(), env.clone(), flag]).unwrap();
     assert_eq!((config.http.listen.as_str(), config.hls.segments), (":3", 5));
     assert_eq!(config.ladder.renditions, ["720p", "480p"]);
+    let flag = flags([("ladder.renditions", "[\"720p\", \"480p\"]")]).unwrap();
+    let config = Config::from_layers(&[file.clone(), env.clone(), flag]).unwrap();
+    assert_eq!(config.ladder.renditions, ["720p", "480p"], "as the file has it");
     assert_eq!(Config::from_layers(&[file, env]).unwrap().http.listen, ":2");
 }
 
@@ -45,6 +48,7 @@ fn what_cannot_be_meant_is_refused_with_a_hint() {
         ("[http]\nlisten = \":1935\"", "http.listen and rtmp.listen are the same address"),
         ("[http]\ntls_listen = \":8443\"", "http.tls_listen needs a certificate"),
         ("[tls]\ncert_file = \"x\"", "go together"),
+        ("[http]\nproxies = [\"proxy.lan\"]", "invalid IP address"),
     ] {
         let error = config(text).unwrap_err();
         assert!(error.contains(words), "{text:?} gave {error:?}");

@@ -11,7 +11,7 @@ use streamr_core::key::StreamKey;
 use streamr_core::lifecycle;
 
 use super::auth::Peer;
-use super::media::{Command, Status};
+use super::media::Command;
 use super::reply::{self, Fault};
 use super::router::Door;
 use super::{Request, Response};
@@ -39,12 +39,12 @@ struct View {
 }
 
 impl View {
-    fn new(stream: &Stream, status: Option<Status>) -> Self {
+    fn new(door: &Door, stream: &Stream) -> Self {
         let name = stream.name.to_string();
-        let status = status.unwrap_or_default();
+        let status = door.media.status(&stream.name).unwrap_or_default();
         Self {
             title: stream.title.clone(),
-            state: stream.state,
+            state: state(door, stream),
             viewers: status.viewers,
             started_at: stream.broadcast.as_ref().map(|b| rfc3339(b.started_unix_ms)),
             width: status.width,
@@ -55,6 +55,14 @@ impl View {
             thumbnail: status.thumbnail.then(|| format!("/api/v1/streams/{name}/thumbnail.jpg")),
             name,
         }
+    }
+}
+
+/// What a stream is now. The command line archives in the store, behind the back of what is on.
+fn state(door: &Door, stream: &Stream) -> lifecycle::State {
+    match stream.state {
+        lifecycle::State::Archived => lifecycle::State::Archived,
+        stored => door.media.state(&stream.name).unwrap_or(stored),
     }
 }
 
@@ -94,15 +102,14 @@ enum Wish {
 pub(super) async fn list(State(door): State<Door>) -> Answer {
     let hidden = [lifecycle::State::Archived, lifecycle::State::Testing];
     let all = door.app.store.streams().await?;
-    let shown = all.iter().filter(|stream| !hidden.contains(&stream.state));
-    let views: Vec<_> = shown.map(|s| View::new(s, door.media.status(&s.name))).collect();
+    let views = all.iter().map(|stream| View::new(&door, stream));
+    let views: Vec<_> = views.filter(|view| !hidden.contains(&view.state)).collect();
     Ok(reply::json(StatusCode::OK, &serde_json::json!({ "streams": views })))
 }
 
 pub(super) async fn one(State(door): State<Door>, Path(name): Path<String>) -> Answer {
     let stream = find(&door, &name).await?;
-    let view = View::new(&stream, door.media.status(&stream.name));
-    Ok(reply::json(StatusCode::OK, &view))
+    Ok(reply::json(StatusCode::OK, &View::new(&door, &stream)))
 }
 
 pub(super) async fn add(
@@ -221,7 +228,7 @@ fn keyed(
 ) -> Response {
     let host = head.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let publish_url = admin::publish_url(&door.app.config, host, key);
-    let stream = View::new(stream, door.media.status(&stream.name));
+    let stream = View::new(door, stream);
     reply::json(status, &Keyed { stream, key: key.reveal().to_owned(), publish_url })
 }
 

@@ -45,6 +45,10 @@ pub trait Media: Send + Sync + 'static {
     /// What is known of a stream beyond the store; `None` if nothing is on.
     fn status(&self, name: &StreamName) -> Option<Status>;
 
+    /// What a stream is now, which the store hears a moment later; `None` if nothing has happened
+    /// to it since the server started.
+    fn state(&self, name: &StreamName) -> Option<State>;
+
     /// A JPEG of it, not older than half a minute.
     fn thumbnail(&self, name: &StreamName) -> Option<Bytes>;
 
@@ -80,6 +84,10 @@ impl Idle {
 #[async_trait]
 impl Media for Idle {
     fn status(&self, _: &StreamName) -> Option<Status> {
+        None
+    }
+
+    fn state(&self, _: &StreamName) -> Option<State> {
         None
     }
 

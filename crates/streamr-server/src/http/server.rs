@@ -1,11 +1,13 @@
 //! Connections: accepted, bounded, spoken to in HTTP/1.1 or HTTP/2, ended in order.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::HeaderMap;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -118,9 +120,11 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let _held = self.app.metrics.http_connections.hold();
-        let router = self.router.clone();
+        let (app, router) = (self.app.clone(), self.router.clone());
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer.ip()));
+            let from = client(request.headers(), peer.ip(), &app.config.http.proxies);
+            request.extensions_mut().insert(Peer(from));
+            request.extensions_mut().insert(ConnectInfo(SocketAddr::new(from, peer.port())));
             router.clone().call(request.map(Body::new))
         });
         let header_timeout = Duration::from_millis(self.app.config.http.header_timeout_ms.into());
@@ -138,6 +142,44 @@ impl Server {
         };
         if let Err(error) = ended {
             tracing::debug!("a connection ended: {error}");
+        }
+    }
+}
+
+/// Who asks: the newest address that proxies which we trust have seen, else the peer itself.
+fn client(head: &HeaderMap, peer: IpAddr, proxies: &[IpAddr]) -> IpAddr {
+    let trusted = |address: &IpAddr| proxies.contains(&address.to_canonical());
+    if !trusted(&peer) {
+        return peer;
+    }
+    let lines = head.get_all("x-forwarded-for").iter().rev();
+    let seen = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
+    let seen = seen.map_while(|text| text.trim().parse::<IpAddr>().ok());
+    seen.into_iter().find(|address| !trusted(address)).unwrap_or(peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_say_who_asks() {
+        let proxies = ["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        for (peer, forwarded, expected) in [
+            ("192.0.2.1", &["198.51.100.1"][..], "192.0.2.1"),
+            ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["forged, 192.0.2.9, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+            ("10.0.0.1", &["192.0.2.9", "2001:db8::1"], "2001:db8::1"),
+            ("10.0.0.1", &["192.0.2.9, nonsense"], "10.0.0.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+        ] {
+            let mut head = HeaderMap::new();
+            for line in forwarded {
+                head.append("x-forwarded-for", line.parse().unwrap());
+            }
+            let found = client(&head, peer.parse().unwrap(), &proxies);
+            assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {forwarded:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use bytes::Bytes;
 use futures_util::stream;
 use streamr_core::id::StreamName;
+use streamr_core::lifecycle::State;
 use streamr_media::Error as MediaError;
 use streamr_media::fanout::{Framing, Reader};
 use streamr_media::hls;
@@ -138,6 +139,10 @@ impl Media for Live {
             renditions: broadcast.rendition_names(),
             thumbnail: broadcast.thumbnail().is_some(),
         })
+    }
+
+    fn state(&self, name: &StreamName) -> Option<State> {
+        Self::state(self, name.as_str())
     }
 
     fn thumbnail(&self, name: &StreamName) -> Option<Bytes> {

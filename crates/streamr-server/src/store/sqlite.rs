@@ -326,4 +326,52 @@ mod tests {
         let path = folder.path().join("streamr.db");
         crate::store::conformance::run(&Sqlite::open(&path).await.unwrap()).await;
     }
+
+    /// The second of two openings of one file, with options of its own.
+    async fn reopened(
+        path: &Path,
+        change: impl FnOnce(SqliteConnectOptions) -> SqliteConnectOptions,
+    ) -> Result<(), Error> {
+        let options = SqliteConnectOptions::new().filename(path);
+        let options = change(options.busy_timeout(Duration::from_millis(50)));
+        Sqlite::connect(options, 1, path.display().to_string()).await?.check().await
+    }
+
+    fn says(result: Result<(), Error>, code: &str, todo: &str) {
+        let error = result.expect_err(code);
+        assert_eq!(error.code(), code, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(todo) && text.contains("streamr.db"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn each_failure_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("streamr.db");
+        let first = Sqlite::open(&path).await.unwrap();
+        let mut writer = first.pool.acquire().await.unwrap();
+        query("BEGIN IMMEDIATE").execute(&mut *writer).await.unwrap();
+        says(reopened(&path, |o| o).await, "store_locked", "stop the other streamr");
+        query("ROLLBACK").execute(&mut *writer).await.unwrap();
+        drop(writer);
+        says(reopened(&path, |o| o.read_only(true)).await, "store_read_only", "chown");
+        let full = Sqlite::connect(
+            SqliteConnectOptions::new().filename(&path).pragma("max_page_count", "1"),
+            1,
+            path.display().to_string(),
+        );
+        let full = full.await.unwrap();
+        let text = "x".repeat(1 << 20);
+        says(full.set_setting("x", &text).await, "store_full", "free some space");
+        full.check().await.expect("what fits is still written");
+        query("INSERT INTO _sqlx_migrations VALUES (99, 'newer', 0, TRUE, x'00', 0)")
+            .execute(&first.pool)
+            .await
+            .unwrap();
+        says(reopened(&path, |o| o).await, "store_newer", "restore the backup");
+        full.close().await;
+        first.close().await;
+        std::fs::write(&path, "this is a text and no database".repeat(100)).unwrap();
+        says(reopened(&path, |o| o).await, "store_damaged", "restore a backup");
+    }
 }

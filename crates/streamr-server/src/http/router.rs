@@ -38,7 +38,6 @@ pub(super) struct Door {
 }
 
 /// Everything that is answered over HTTP.
-#[must_use]
 pub fn router(app: App, media: Arc<dyn Media>, token: AdminToken) -> Router {
     let body_bytes_max = app.config.http.body_bytes_max as usize;
     let guard = Arc::new(Guard::new(token, app.config.admin.wrong_tokens_max));

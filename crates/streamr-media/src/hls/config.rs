@@ -30,9 +30,9 @@ pub struct Config {
     pub segments_max: usize,
     /// How long a segment can still be fetched after it left the playlist, in microseconds.
     pub linger_us: i64,
-    /// Complete segments keep their parts in the playlist for about this long, in microseconds. 4 s: what
-    /// players behind by a hold-back still need; the draft allows up to three target durations, at
-    /// twenty times the playlist.
+    /// Complete segments keep their parts in the playlist for about this long, in microseconds.
+    /// 4 s: what players behind by a hold-back still need; the draft allows up to three target
+    /// durations, at three times the playlist.
     pub parts_listed_us: i64,
     /// A track that falls behind the others by this, in microseconds, gets `EXT-X-GAP` segments.
     pub lag_us_max: i64,

@@ -10,25 +10,56 @@ const WATCH_SECONDS: u32 = 60;
 /// What to run.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Only these stages; all of them if none is named.
+    #[arg(value_enum)]
+    stages: Vec<Stage>,
     /// Also the long simulations and soak tests that CI leaves out.
     #[arg(long)]
     long: bool,
 }
 
-/// Sets up what is missing, then: rules, Rust tests, doc tests, pages, the demo, a real browser.
+/// The stages, in the order in which they run: quick ones first.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Stage {
+    /// The rules of the house, formatting, lints.
+    Tidy,
+    /// Units of the pages.
+    Web,
+    /// Every Rust test and the examples in the documentation.
+    Rust,
+    /// The main job with native viewers.
+    Demo,
+    /// The main job in a real Chromium.
+    Browser,
+}
+
+/// Sets up what is missing and runs the stages.
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::everything()?;
-    tidy::run()?;
+    let all = [Stage::Tidy, Stage::Web, Stage::Rust, Stage::Demo, Stage::Browser];
+    for stage in all.iter().filter(|stage| args.stages.is_empty() || args.stages.contains(stage)) {
+        match stage {
+            Stage::Tidy => tidy::run()?,
+            Stage::Web => pages()?,
+            Stage::Rust => rust(args.long)?,
+            Stage::Demo => demo::run(&demo::Args::check())?,
+            Stage::Browser => demo::browser_cases(WATCH_SECONDS)?,
+        }
+    }
+    sh::say("every test that was asked for passed");
+    Ok(())
+}
+
+fn pages() -> Result<()> {
+    web::npm(&["run", "check"])?;
+    web::npm(&["test"])
+}
+
+fn rust(long: bool) -> Result<()> {
     let mut nextest = vec!["nextest", "run", "--workspace", "--locked", "--no-fail-fast"];
-    if args.long {
+    if long {
         nextest.extend(["--run-ignored", "all"]);
     }
     sh::run(sh::cargo(&nextest))?;
-    sh::run(sh::cargo(&["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
-    web::npm(&["run", "check"])?;
-    web::npm(&["test"])?;
-    demo::run(&demo::Args::check())?;
-    demo::browser_cases(WATCH_SECONDS)?;
-    sh::say("every test passed");
-    Ok(())
+    sh::run(sh::cargo(&["test", "--doc", "--workspace", "--locked", "--quiet"]))
 }

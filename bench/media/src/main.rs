@@ -21,9 +21,11 @@ mod wire;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::load::Report;
 use crate::report::Results;
 use crate::rounds::{Bench, Plan};
 use crate::servers::Paths;
@@ -44,7 +46,11 @@ fn run() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["load", json] => {
-            let report = load::run(&serde_json::from_str(json)?)?;
+            // A loader that fails says why where its starter looks.
+            let report = load::run(&serde_json::from_str(json)?).unwrap_or_else(|error| Report {
+                faults: vec![format!("{error:#}")],
+                ..Report::default()
+            });
             println!("{}", serde_json::to_string(&report)?);
             Ok(())
         }
@@ -68,7 +74,7 @@ fn measure(paths: Paths, result: &PathBuf, flags: &[&str]) -> Result<()> {
     let plan = if quick { Plan::quick() } else { Plan::full() };
     let commit = commit(&paths)?;
     paths.prepare()?;
-    let bench = Bench { plan, paths };
+    let bench = Bench { plan, paths, began: Instant::now() };
     let rows = cases::all(&bench, only.copied().unwrap_or_default());
     let results = Results { area: "media", machine: machine(), commit, quick, rows };
     std::fs::write(result, serde_json::to_string_pretty(&results)? + "\n")

@@ -18,7 +18,7 @@ use crate::wire::Counter;
 
 /// Handshakes at once: below every server's listen backlog.
 const JOINING_MAX: usize = 64;
-const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Reads are gathered for this long, as a network card would; at 200 a second it hides no batch.
 const PAUSE: Duration = Duration::from_millis(4);
 const READ_BYTES: usize = 256 << 10;

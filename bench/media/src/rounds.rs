@@ -13,8 +13,6 @@ use crate::servers::{Paths, Server, Who, path};
 
 /// A loader that has not reported by then is stuck.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(180);
-/// Void rounds are repeated so often.
-const TRIES: usize = 2;
 /// Segments in the playlist before segments are asked for.
 const SEGMENTS: usize = 3;
 
@@ -31,17 +29,26 @@ pub(crate) struct Plan {
     pub(crate) parts: usize,
     /// Times that the browser opens the page.
     pub(crate) pages: usize,
+    /// Void rounds are repeated once, but not after this: the whole must end in its time.
+    pub(crate) repeat: Duration,
 }
 
 impl Plan {
     /// About four minutes.
     pub(crate) const fn quick() -> Self {
-        Self { rounds: 2, window_s: 4.0, short_s: 2.0, parts: 4, pages: 5 }
+        Self {
+            rounds: 2,
+            window_s: 4.0,
+            short_s: 2.0,
+            parts: 4,
+            pages: 5,
+            repeat: Duration::from_secs(120),
+        }
     }
 
     /// About twenty minutes: the figures for docs/benchmarks.md.
     pub(crate) const fn full() -> Self {
-        Self { rounds: 5, window_s: 8.0, short_s: 4.0, parts: 15, pages: 20 }
+        Self { rounds: 5, window_s: 8.0, short_s: 4.0, parts: 15, pages: 20, repeat: Duration::MAX }
     }
 }
 
@@ -51,6 +58,8 @@ pub(crate) struct Bench {
     pub(crate) plan: Plan,
     /// Where.
     pub(crate) paths: Paths,
+    /// Since when.
+    pub(crate) began: Instant,
 }
 
 /// Valid rounds of both.
@@ -85,15 +94,14 @@ impl Bench {
         let mut sides = Sides { ours: Vec::new(), peer: Vec::new() };
         for round in 1..=rounds {
             for who in [Who::Ours, Who::Nginx] {
-                let mut tries = TRIES;
-                let value = loop {
-                    tries -= 1;
-                    match one(who) {
-                        Ok(value) => break value,
-                        Err(error) if tries > 0 => say(&format!("round {round}: {error:#}; again")),
-                        Err(error) => return Err(error.context(format!("{who:?}, round {round}"))),
+                let value = one(who).or_else(|error| {
+                    if self.began.elapsed() > self.plan.repeat {
+                        return Err(error);
                     }
-                };
+                    say(&format!("{who:?}, round {round}: {error:#}; again"));
+                    one(who)
+                });
+                let value = value.with_context(|| format!("{who:?}, round {round}"))?;
                 match who {
                     Who::Ours => sides.ours.push(value),
                     Who::Nginx => sides.peer.push(value),

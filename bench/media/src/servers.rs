@@ -171,7 +171,7 @@ impl Paths {
             "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
 daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 20000;
 pid {scratch}/nginx.pid; error_log {scratch}/nginx.log warn;
-events {{ worker_connections 19900; }}
+events {{ worker_connections 19900; multi_accept on; }}
 rtmp {{ access_log off; server {{ listen {rtmp}; chunk_size {CHUNK_BYTES};
   application live {{ live on; hls on; hls_path {www}/hls; hls_fragment 2s;
     hls_playlist_length 16s; }} }} }}

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::load::{Load, Report, Wait};
 use crate::proc::{LOADER_CORE, SERVER_CORE};
@@ -36,6 +36,9 @@ fn floor(bench: &Bench, rounds: usize, bytes: usize) -> Result<Vec<f64>> {
     let arrived = bench.start(LOADER_CORE, &receive)?.output(LIMIT)?;
     let arrived: Report = serde_json::from_str(&arrived)?;
     let sent: Report = serde_json::from_str(&server.output(LIMIT)?)?;
+    if let Some(fault) = arrived.faults.first().or(sent.faults.first()) {
+        bail!("{fault}");
+    }
     let rounds = arrived.waits_ms.chunks(WAITERS).zip(sent.waits_ms);
     let waits = |(times, sent): (&[f64], f64)| -> Vec<f64> {
         times.iter().map(|time| (time - sent) / 1e3).collect()

@@ -128,7 +128,7 @@ fn wrong_input_of_the_other_commands_is_a_sentence() {
         (vec!["publish", &text_file, "ftp://x/y"], "rtmp://"),
         (vec!["watch", "gopher://x"], "http"),
         (with(&["stream", "archive", "nobody"], &quiet, &[]), "no stream called nobody"),
-        (with(&["stream", "add", "Not A Name"], &quiet, &[]), "a-z"),
+        (with(&["stream", "add", "Not A Name"], &quiet, &[]), "letters a to z"),
         (vec!["srve"], "serve"),
     ] {
         let said = complaint(&arguments);

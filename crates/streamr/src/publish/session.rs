@@ -39,8 +39,7 @@ pub(super) async fn publish(
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let started = session.clock.now();
     let mut told = started;
-    loop {
-        let Some(due_us) = session.reel.due_us() else { break };
+    while let Some(due_us) = session.reel.due_us() {
         let due = started + Duration::from_micros(due_us.unsigned_abs());
         if session.until.is_some_and(|until| due.since(started) >= until) {
             break;

@@ -113,8 +113,8 @@ pub(crate) fn ffmpeg_publishes_much(url: &str) -> Tool {
 
 /// The number of the newest whole segment in a playlist.
 pub(crate) fn newest_segment(playlist: &str) -> Option<u64> {
-    let uris = playlist.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    let name = uris.last()?.rsplit('/').next()?;
+    let mut uris = playlist.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let name = uris.next_back()?.rsplit('/').next()?;
     name.split(['-', '.']).nth(1)?.parse().ok()
 }
 

@@ -9,6 +9,8 @@ use mio::net::TcpStream;
 use streamr_media::fanout::Reader;
 use streamr_media::rtmp::PlayerControl;
 
+use super::tls::Tls;
+
 /// A socket and what it is for. Everything that the engine allocates for a connection hangs here.
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -33,24 +35,34 @@ pub(super) enum Role {
 #[derive(Debug)]
 pub(super) enum Wire {
     Plain(TcpStream),
+    Tls(Box<Tls>),
 }
 
 impl Wire {
     pub(super) fn socket(&mut self) -> &mut TcpStream {
         match self {
             Self::Plain(socket) => socket,
+            Self::Tls(tls) => &mut tls.socket,
         }
     }
 
-    pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    /// Reads what came. `doubting` if a short read does not prove that the socket is empty.
+    pub(super) fn read(&mut self, into: &mut [u8], doubting: bool) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => retry(|| socket.read(into)),
+            Self::Tls(tls) => tls.read(into, doubting),
         }
+    }
+
+    /// Whether a read that gave less than it could have was the last one.
+    pub(super) fn ends_short(&self) -> bool {
+        matches!(self, Self::Plain(_))
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => retry(|| socket.write(bytes)),
+            Self::Tls(tls) => tls.write(bytes, &[]),
         }
     }
 
@@ -61,11 +73,36 @@ impl Wire {
                 let slices = [IoSlice::new(first), IoSlice::new(second)];
                 retry(|| socket.write_vectored(&slices))
             }
+            Self::Tls(tls) => tls.write(first, second),
+        }
+    }
+
+    /// Whether something that was written waits in here until the socket takes it.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.is_pending())
+    }
+
+    /// Goes on sending what is pending.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+
+    /// Whether the two sides are still agreeing on how to talk.
+    pub(super) fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.session.is_handshaking())
+    }
+
+    pub(super) fn say_goodbye(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.say_goodbye();
         }
     }
 }
 
-fn retry(mut io: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(super) fn retry(mut io: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match io() {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -139,7 +139,7 @@ fn send_shared(conn: &mut Conn, shared: &Bytes) -> Option<usize> {
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
         Err(_) => return None,
     };
-    if sent < shared.len() {
+    if sent < shared.len() || conn.wire.is_pending() {
         let head = shared.slice(sent..);
         http.phase = Phase::Sending(Outgoing { head, body: Bytes::new() });
         conn.blocked = true;

@@ -1,6 +1,6 @@
 //! Putting the engine together, and reaching it from outside.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{io, thread};
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::mailbox::{Command, Mailbox, Play};
 use super::metrics::Counters;
 use super::shard::{self, Shard};
-use super::{Config, Handover, Media, Metrics, Stream, Topic};
+use super::{Config, Handover, Listener, Media, Metrics, Stream, Topic};
 
 /// Makes an engine. Nothing runs until [`Driver::run`] is called; connections that the engine does
 /// not serve itself come out of the receiver.
@@ -24,8 +24,9 @@ use super::{Config, Handover, Media, Metrics, Stream, Topic};
 pub fn new(
     config: Config,
     media: Arc<dyn Media>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<impl Into<Listener>>,
 ) -> io::Result<(Handle, Driver, mpsc::Receiver<Handover>)> {
+    let listeners: Vec<Listener> = listeners.into_iter().map(Into::into).collect();
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let count = if config.shards == 0 { cores() } else { config.shards };
     let polls = (0..count).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;

@@ -116,7 +116,7 @@ impl Shard {
         loop {
             let Some(conn) = self.conns.get_mut(slot) else { return };
             let Role::Player(player) = &mut conn.role else { return };
-            let read = match conn.wire.read(&mut self.scratch) {
+            let read = match conn.wire.read(&mut self.scratch, true) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Ok(0) | Err(_) => return self.close(slot),
                 Ok(n) => n,
@@ -281,7 +281,7 @@ fn pump(conn: &mut Conn, window: &Window, now: Instant) -> io::Result<Fed> {
         } else {
             player.reader.advance(sent);
         }
-        if sent < whole {
+        if sent < whole || conn.wire.is_pending() {
             conn.blocked = true;
             break;
         }

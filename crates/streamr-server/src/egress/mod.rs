@@ -8,9 +8,13 @@
 //! ```
 //!
 //! Each shard is one thread that owns its sockets outright; nothing is locked while it writes. It
-//! answers `GET` and `HEAD` below `/hls/` and `/flv/` over HTTP/1.1 itself. Every other request,
-//! and every connection that agreed on HTTP/2, is handed with all that was read to the general
-//! HTTP server, as a [`Handover`].
+//! answers `GET` and `HEAD` below `/hls/` and `/flv/` over HTTP/1.1 itself, with and without TLS.
+//! Every other request, and every connection that speaks HTTP/2, is handed with all that was read
+//! and its TLS session to the general HTTP server, as a [`Handover`].
+//!
+//! Work comes in turns: a connection that asks without end, an answer for thousands who waited and
+//! a batch for thousands of players are left after a bounded part, and gone on with when every
+//! other socket that was ready has been served.
 //!
 //! An idle connection costs one slot in a table and no buffer. Playlist requests that wait for a
 //! part are kept as lists of slot numbers under the request that they share, so that one answer is
@@ -22,12 +26,14 @@ mod engine;
 mod feed;
 mod handover;
 pub mod http;
+mod listener;
 mod mailbox;
 mod media;
 mod metrics;
 mod serve;
 mod shard;
 mod stream;
+mod tls;
 mod topic;
 mod waiters;
 
@@ -35,6 +41,7 @@ use std::time::Duration;
 
 pub use engine::{Driver, Handle, new};
 pub use handover::{Handover, HandoverIo};
+pub use listener::Listener;
 pub use media::{Answer, Asker, Block, Media, Reply};
 pub use metrics::Metrics;
 pub use stream::Stream;

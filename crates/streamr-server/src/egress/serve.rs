@@ -21,20 +21,21 @@ impl Shard {
     pub(super) fn read(&mut self, slot: usize, to_the_end: bool) {
         loop {
             let head_bytes_max = self.config().head_bytes_max;
-            let Some((conn, http)) = http_conn(&mut self.conns, slot) else { return };
+            let Some((wire, http)) = http_conn(&mut self.conns, slot) else { return };
             if http.input.len() >= head_bytes_max {
                 // Only what was sent ahead of an answer can be as long.
                 http.unread = true;
                 return;
             }
             http.unread = false;
-            let read = match conn.read(&mut self.scratch) {
+            let more = to_the_end || !wire.ends_short();
+            let read = match wire.read(&mut self.scratch, to_the_end) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Ok(0) | Err(_) => return self.hang_up(slot),
                 Ok(n) => n,
             };
             self.take(slot, read);
-            if read < self.scratch.len() && !to_the_end {
+            if read < self.scratch.len() && !more {
                 return;
             }
             if self.turn == 0 {
@@ -57,7 +58,7 @@ impl Shard {
             Ok(n) => n,
         };
         out.advance(sent);
-        let done = out.is_done();
+        let done = out.is_done() && !conn.wire.is_pending();
         conn.blocked = !done;
         if sent > 0 {
             conn.progress = now;
@@ -218,7 +219,7 @@ impl Shard {
             Err(_) => return self.close(slot),
         };
         conn.progress = now;
-        let done = sent == self.head.len() + body.len();
+        let done = sent == self.head.len() + body.len() && !conn.wire.is_pending();
         if !done {
             let of_head = sent.min(self.head.len());
             let head = Bytes::copy_from_slice(&self.head[of_head..]);
@@ -272,10 +273,18 @@ impl Shard {
         };
         let Some(conn) = self.remove(slot) else { return };
         self.count(|c| &c.handed_over, 1);
-        let Wire::Plain(socket) = conn.wire;
-        let socket = std::net::TcpStream::from(OwnedFd::from(socket));
-        permit.send(Handover { socket, read: Bytes::copy_from_slice(read) });
+        let read = Bytes::copy_from_slice(read);
+        permit.send(match conn.wire {
+            Wire::Plain(socket) => Handover { socket: release(socket), session: None, read },
+            Wire::Tls(tls) => {
+                Handover { socket: release(tls.socket), session: Some(tls.session), read }
+            }
+        });
     }
+}
+
+fn release(socket: mio::net::TcpStream) -> std::net::TcpStream {
+    OwnedFd::from(socket).into()
 }
 
 /// The connection in this slot, if it speaks HTTP.

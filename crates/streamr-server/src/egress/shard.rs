@@ -2,21 +2,24 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
+use rustls::ServerConfig;
 use slab::Slab;
 use tokio::sync::mpsc;
 
 use super::conn::{Conn, Http, Phase, Role, Wire};
 use super::deliver::Delivery;
 use super::feed::Following;
+use super::listener::Listener;
 use super::mailbox::{Command, Mailbox};
 use super::metrics::{Counters, add, sub};
+use super::tls::Tls;
 use super::waiters::Waiters;
 use super::{Config, Handover, Media};
 
@@ -51,7 +54,7 @@ pub(super) struct Shard {
     pub(super) index: usize,
     poll: Poll,
     pub(super) shared: Arc<Shared>,
-    listeners: Vec<mio::net::TcpListener>,
+    listeners: Vec<(mio::net::TcpListener, Option<Arc<ServerConfig>>)>,
     pub(super) conns: Slab<Conn>,
     pub(super) following: HashMap<u64, Following>,
     pub(super) waiters: Waiters,
@@ -74,15 +77,15 @@ impl Shard {
         index: usize,
         poll: Poll,
         shared: Arc<Shared>,
-        listeners: &[TcpListener],
+        listeners: &[Listener],
     ) -> io::Result<Self> {
         let mut own = Vec::new();
         for (i, listener) in listeners.iter().enumerate() {
-            let listener = listener.try_clone()?;
-            listener.set_nonblocking(true)?;
-            let mut listener = mio::net::TcpListener::from_std(listener);
-            poll.registry().register(&mut listener, Token(LISTENERS + i), Interest::READABLE)?;
-            own.push(listener);
+            let socket = listener.socket.try_clone()?;
+            socket.set_nonblocking(true)?;
+            let mut socket = mio::net::TcpListener::from_std(socket);
+            poll.registry().register(&mut socket, Token(LISTENERS + i), Interest::READABLE)?;
+            own.push((socket, listener.tls.clone()));
         }
         Ok(Self {
             index,
@@ -208,8 +211,11 @@ impl Shard {
 
     fn accept(&mut self, listener: usize) {
         for _ in 0..ACCEPTS_MAX {
-            match self.listeners[listener].accept() {
-                Ok((socket, peer)) => self.greet(socket, peer.ip().to_canonical()),
+            let (door, tls) = &self.listeners[listener];
+            match door.accept() {
+                Ok((socket, peer)) => {
+                    self.greet(socket, peer.ip().to_canonical(), tls.clone());
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -221,15 +227,25 @@ impl Shard {
         }
         // The listener is edge-triggered and may hold more: ask to be told again.
         let token = Token(LISTENERS + listener);
-        let socket = &mut self.listeners[listener];
+        let (socket, _) = &mut self.listeners[listener];
         if let Err(error) = self.poll.registry().reregister(socket, token, Interest::READABLE) {
             tracing::error!(%error, "a listener is lost");
         }
     }
 
-    fn greet(&mut self, socket: mio::net::TcpStream, peer: IpAddr) {
+    fn greet(&mut self, socket: mio::net::TcpStream, peer: IpAddr, tls: Option<Arc<ServerConfig>>) {
         let _ = socket.set_nodelay(true);
-        self.insert(Wire::Plain(socket), Role::Http(Http { peer: Some(peer), ..Http::default() }));
+        let wire = match tls {
+            None => Wire::Plain(socket),
+            Some(config) => match Tls::accept(socket, config) {
+                Ok(tls) => Wire::Tls(Box::new(tls)),
+                Err(error) => {
+                    tracing::error!(%error, "the TLS configuration does not work");
+                    return;
+                }
+            },
+        };
+        self.insert(wire, Role::Http(Http { peer: Some(peer), ..Http::default() }));
     }
 
     /// Takes a connection in, unless there are too many. Its slot, if it was.
@@ -251,8 +267,8 @@ impl Shard {
 
     /// Closes a connection, whatever it is doing.
     pub(super) fn close(&mut self, slot: usize) {
-        if let Some(conn) = self.remove(slot) {
-            drop(conn);
+        if let Some(mut conn) = self.remove(slot) {
+            conn.wire.say_goodbye();
         }
     }
 
@@ -272,6 +288,12 @@ impl Shard {
     fn ready(&mut self, slot: usize, event: &Event) {
         let Some(conn) = self.conns.get_mut(slot) else { return };
         let player = matches!(conn.role, Role::Player(_));
+        if event.is_writable()
+            && let Err(e) = conn.wire.flush()
+            && e.kind() != io::ErrorKind::WouldBlock
+        {
+            return self.close(slot);
+        }
         let unblocked = event.is_writable() && conn.blocked;
         conn.blocked &= !unblocked;
         self.begin_turn();
@@ -306,6 +328,7 @@ impl Shard {
         let config = self.config();
         let patience = match &conn.role {
             _ if conn.blocked => config.stall_timeout,
+            _ if conn.wire.is_handshaking() => config.head_timeout,
             Role::Http(Http { phase: Phase::Reading, input, .. }) if input.is_empty() => {
                 config.idle_timeout
             }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use rustls::CipherSuite::TLS13_AES_128_GCM_SHA256;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -46,10 +47,14 @@ impl Certs {
     /// Never: ring supports both versions.
     #[must_use]
     pub fn server_config(self: &Arc<Self>, protocols: &[&str]) -> Arc<ServerConfig> {
-        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut provider = ring::default_provider();
+        // The fastest first: 10 rounds a block instead of 14, and nobody breaks either.
+        provider.cipher_suites.sort_by_key(|suite| suite.suite() != TLS13_AES_128_GCM_SHA256);
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .expect("ring supports TLS 1.2 and 1.3");
         let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(self) as _);
+        config.ignore_client_order = true;
         config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
         Arc::new(config)
     }

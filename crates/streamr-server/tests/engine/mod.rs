@@ -14,7 +14,7 @@ use psyne::Time;
 use streamr_media::rtmp::{self, Client, ClientEvent, Intent, Target};
 use streamr_media::{fanout, flv};
 use streamr_server::egress::{
-    self, Answer, Block, Config, Handle, Handover, Media, Metrics, Reply, Stream, Topic,
+    self, Answer, Block, Config, Handle, Handover, Listener, Media, Metrics, Reply, Stream, Topic,
 };
 use tokio::sync::mpsc::Receiver;
 
@@ -81,8 +81,12 @@ pub struct Engine {
 
 impl Engine {
     pub fn start(config: Config, shelf: Shelf) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_on(config, shelf, socket.into())
+    }
+
+    pub fn start_on(config: Config, shelf: Shelf, listener: Listener) -> Self {
+        let address = listener.address().expect("it is bound");
         let shelf = Arc::new(shelf);
         let (handle, driver, handovers) =
             egress::new(config, shelf.clone(), vec![listener]).expect("an engine");
@@ -166,7 +170,7 @@ impl Got {
 }
 
 /// Reads one answer; `bodiless` if the request was HEAD.
-pub fn receive(socket: &mut TcpStream, bodiless: bool) -> Got {
+pub fn receive(socket: &mut impl Read, bodiless: bool) -> Got {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {

@@ -14,16 +14,16 @@ use streamr_media::mp4;
 use streamr_media::rtmp::ClientEvent;
 use streamr_server::egress::Stream;
 
-/// More than kernels hold for a socket, and a window that forgets quickly.
+/// Players may lag for less time than the test lets one of them sleep.
 fn tight() -> Config {
-    Config { lag_max: Duration::from_millis(200), window_bytes_max: 8 << 20, ..Config::default() }
+    Config { lag_max: Duration::from_secs(2), ..Config::default() }
 }
 
 /// Publishes `pictures` of 100 kB, every tenth a key frame, at a pace that one who reads keeps.
 fn play_out(broadcast: &mut Broadcast, stream: &Stream, pictures: u32) {
     for n in 0..pictures {
         broadcast.picture(stream, n % 10 == 0, 100_000);
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -44,21 +44,22 @@ fn who_stops_reading_goes_on_at_a_keyframe_and_others_miss_nothing() {
         eager.until(|events| events.contains(&ClientEvent::Ended));
         eager
     });
-    // 30 MB: more than the kernel's buffers for one socket.
-    play_out(&mut broadcast, &stream, 300);
+    // 35 MB: more than the kernel's buffers for one socket.
+    play_out(&mut broadcast, &stream, 350);
     let buffered = stream.buffered_bytes();
-    assert!(buffered <= (8 << 20) + 200_000, "{buffered}");
-    lazy.until(|events| events.len() > 20);
+    assert!(buffered <= tight().window_bytes_max + 200_000, "{buffered}");
+    // It was ready, then the kernel held the headers and at least two pictures for it.
+    lazy.until(|events| events.len() >= 5);
     play_out(&mut broadcast, &stream, 100);
     stream.end();
     let eager = watching.join().expect("it saw the end");
     lazy.until(|events| events.contains(&ClientEvent::Ended));
 
     let seen = frames(&eager.tags());
-    assert_eq!(seen, (2..402).collect::<Vec<_>>(), "who reads gets everything");
+    assert_eq!(seen, (2..452).collect::<Vec<_>>(), "who reads gets everything");
     let tags = lazy.tags();
     let seen = frames(&tags);
-    assert!(seen.is_sorted() && seen.len() < 400, "{seen:?}");
+    assert!(seen.is_sorted() && seen.len() < 450, "{seen:?}");
     assert!(engine.metrics().skips >= 1);
     let keys: BTreeSet<u32> =
         tags.iter().filter(|t| Role::of(t) == Role::Keyframe).map(number_of).collect();

@@ -112,8 +112,10 @@ impl Tls {
 
     /// Says, if the socket takes it, that nothing more will come.
     pub(super) fn say_goodbye(&mut self) {
-        self.session.send_close_notify();
-        let _ = self.flush();
+        if !self.session.is_handshaking() {
+            self.session.send_close_notify();
+            let _ = self.flush();
+        }
     }
 }
 

@@ -447,7 +447,7 @@ const NEAR_US: i64 = 10_000;
 /// A frame this far before the open segment's start is too late for it.
 const LATE_US: i64 = 100_000;
 
-/// Media sequence numbers and discontinuities of a broadcast count from here: quarter seconds
+/// Media sequence numbers of a broadcast count from here: quarter seconds
 /// since 2020. No broadcast cuts four times a second, so the numbers of a later broadcast of the
 /// same stream are higher, and players, blocked requests and caches that know an earlier one go on
 /// with it. Fits 31 bits until 2037, for players that need that.

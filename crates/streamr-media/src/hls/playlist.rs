@@ -6,6 +6,11 @@ use super::Config;
 use super::track::{Part, Segment, TrackState};
 use crate::media::{Kind, TrackId};
 
+/// Discontinuities are counted from one of so many numbers, so that a later broadcast of the stream
+/// does not look like the same timeline. Few, because hls.js keeps an array that is as long as the
+/// number: with 10^9 each reload took seconds.
+const DISCONTINUITY_STARTS: u64 = 997;
+
 /// A sibling's newest part, for `EXT-X-RENDITION-REPORT`.
 pub(super) struct Report {
     pub(super) track: TrackId,
@@ -64,7 +69,7 @@ impl Playlist<'_> {
         line(out, format_args!("#EXT-X-PART-INF:PART-TARGET={}", Seconds(part_us)));
         let first = self.track.segments.get(self.track.unlisted).map_or(0, |s| s.msn);
         line(out, format_args!("#EXT-X-MEDIA-SEQUENCE:{first}"));
-        let gone = self.first_number + self.track.discontinuities_gone;
+        let gone = self.first_number % DISCONTINUITY_STARTS + self.track.discontinuities_gone;
         line(out, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{gone}"));
         if self.track.id().kind == Kind::Audio {
             line(out, format_args!("#EXT-X-INDEPENDENT-SEGMENTS"));

@@ -2,8 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use psyne::Time;
@@ -34,6 +36,8 @@ pub struct Broadcast {
     metrics: Arc<Metrics>,
     players: Arc<egress::Stream>,
     over: AtomicBool,
+    newest_ms: AtomicU32,
+    returns: AtomicU32,
     tracks: Mutex<Vec<Track>>,
     thumbnail: Mutex<Option<Bytes>>,
     viewers: Viewers,
@@ -56,13 +60,15 @@ impl Broadcast {
             engine,
             metrics,
             over: AtomicBool::new(false),
+            newest_ms: 0.into(),
+            returns: 0.into(),
             started: clock.now(),
             tracks: Mutex::default(),
             thumbnail: Mutex::default(),
             viewers: Viewers::new(config.viewers),
             config,
         };
-        this.add_rendition(SOURCE);
+        this.add_rendition(SOURCE, this.started);
         this
     }
 
@@ -191,11 +197,39 @@ impl Broadcast {
         now.since(self.started).as_millis() as u32
     }
 
-    /// Adds a rendition, or replaces the one of that name by a fresh one.
-    pub(super) fn add_rendition(&self, name: &str) -> Arc<Rendition> {
+    /// When it began, on the server's clock.
+    pub(super) fn started(&self) -> Time {
+        self.started
+    }
+
+    /// The time of the newest media, from its beginning.
+    pub(super) fn newest(&self) -> Duration {
+        Duration::from_millis(self.newest_ms.load(Ordering::Relaxed).into())
+    }
+
+    /// How often its publisher came back.
+    pub(super) fn returns(&self) -> u32 {
+        self.returns.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Nobody can watch the rendition any more; whoever waits for it is let go.
+    pub(super) fn remove_rendition(&self, name: &str) {
+        let removed = self.write_renditions().remove(name);
+        if let Some(rendition) = removed {
+            rendition.release();
+        }
+    }
+
+    /// Adds a rendition whose first picture is from `at`, or replaces the one of that name.
+    pub(super) fn add_rendition(&self, name: &str, at: Time) -> Arc<Rendition> {
         let epoch = rand::random::<u32>();
-        let now = self.clock.now();
-        let packager = Packager::new(self.config.hls, now, epoch.into(), unix_us().cast_signed());
+        let age_us = u64::try_from(at.since(self.started).as_micros()).unwrap_or(u64::MAX);
+        let unix_us = self.started_unix_us.saturating_add(age_us).cast_signed();
+        let packager = Packager::new(self.config.hls, at, epoch.into(), unix_us);
         let with = (self.engine.clone(), self.metrics.clone());
         let rendition = Arc::new(Rendition::new(self.clock, with, packager));
         self.write_renditions().insert(name.to_owned(), rendition.clone());
@@ -205,6 +239,7 @@ impl Broadcast {
     /// Appends to the players' buffer. What a player cannot take is left out and said.
     pub(super) fn push_tags(&self, tags: &[Tag]) {
         for tag in tags {
+            self.newest_ms.store(tag.timestamp_ms, Ordering::Relaxed);
             if let Err(error) = self.players.publish(tag) {
                 tracing::warn!(stream = %self.name, %error, "left out for RTMP players");
             }
@@ -244,6 +279,7 @@ impl Broadcast {
 
     /// The publisher is back, with a clock of its own.
     pub(super) fn resume(&self, now: Time) {
+        self.returns.fetch_add(1, Ordering::Relaxed);
         if let Some(source) = self.rendition(SOURCE) {
             source.update(|packager| packager.handle_reconnect(now));
         }

@@ -18,6 +18,7 @@ mod broadcast;
 mod clock;
 mod door;
 mod keeper;
+pub mod ladder;
 mod publication;
 mod registry;
 mod rendition;
@@ -55,6 +56,8 @@ pub struct Config {
     pub viewers: viewers::Config,
     /// Thumbnails, if wanted.
     pub thumbnail: Option<ThumbnailConfig>,
+    /// Smaller renditions, if wanted.
+    pub ladder: Option<ladder::Config>,
     /// When broadcasts let go.
     pub patience: Patience,
 }
@@ -63,10 +66,11 @@ impl Config {
     /// What the server's configuration says about it.
     #[must_use]
     pub fn of(config: &crate::Config) -> Self {
-        let thumbnail = config.ladder.thumbnails.then(|| ThumbnailConfig {
-            ffmpeg: config.ladder.ffmpeg.to_string_lossy().into_owned(),
-            ..ThumbnailConfig::default()
-        });
+        let ffmpeg = || config.ladder.ffmpeg.to_string_lossy().into_owned();
+        let thumbnail = config
+            .ladder
+            .thumbnails
+            .then(|| ThumbnailConfig { ffmpeg: ffmpeg(), ..ThumbnailConfig::default() });
         let part_us = i64::from(config.hls.part_ms) * 1_000;
         let segment_us_min = i64::from(config.hls.segment_ms) * 1_000;
         let window_us_min = segment_us_min * i64::from(config.hls.segments);
@@ -80,6 +84,11 @@ impl Config {
                 ..hls
             },
             thumbnail,
+            ladder: (!config.ladder.renditions.is_empty()).then(|| {
+                let heights = config.ladder.renditions.iter().filter_map(|n| ladder::height(n));
+                let streams_max = config.ladder.streams_max as usize;
+                ladder::Config::new(ffmpeg(), heights.collect(), streams_max)
+            }),
             egress: egress::Config {
                 connections_max: (config.http.connections_max + config.rtmp.connections_max)
                     as usize,

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::broadcast::{Broadcast, SOURCE};
 use super::publication::{Badge, Publication};
-use super::{Clock, Config, keeper, sampler, thumbnail};
+use super::{Clock, Config, keeper, ladder, sampler, thumbnail};
 use crate::http::Command;
 use crate::{App, Error, Metrics, egress, store};
 
@@ -365,6 +365,9 @@ impl Live {
         let broadcast = Arc::new(Broadcast::new(name, id, with, config));
         if let Some(config) = &self.0.config.thumbnail {
             tokio::spawn(thumbnail::keep_fresh(config.clone(), Arc::downgrade(&broadcast)));
+        }
+        if let Some(config) = &self.0.config.ladder {
+            tokio::spawn(ladder::keep(config.clone(), Arc::downgrade(&broadcast)));
         }
         broadcast
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use psyne::Time;
 use streamr_media::hls::{self, Packager, Until};
 use streamr_media::media::{Event, TrackId};
 
@@ -79,7 +80,15 @@ impl Rendition {
 
     /// Feeds a batch of the publisher's events.
     pub(super) fn handle_events(&self, events: Vec<Event>) -> Result<(), streamr_media::Error> {
-        let now = self.clock.now();
+        self.handle_events_at(self.clock.now(), events)
+    }
+
+    /// The same on the clock of whoever feeds it.
+    pub(super) fn handle_events_at(
+        &self,
+        now: Time,
+        events: Vec<Event>,
+    ) -> Result<(), streamr_media::Error> {
         self.update(|packager| {
             events.into_iter().try_for_each(|event| packager.handle_event(now, event))
         })

@@ -1,0 +1,90 @@
+//! A whole server on ports of its own, real ffmpeg as its publisher, and a small HTTP client.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Stdio;
+use std::time::Duration;
+
+use streamr_server::serve::Server;
+use streamr_server::{Config, Shutdown};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// Generous: a busy machine is no failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server.
+pub struct Serving {
+    pub http: SocketAddr,
+    pub key: String,
+    shutdown: Shutdown,
+    run: JoinHandle<()>,
+    _dir: tempfile::TempDir,
+}
+
+/// An address of this machine that is free just now.
+pub fn free_address() -> String {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    socket.local_addr().expect("it is bound").to_string()
+}
+
+impl Serving {
+    pub async fn start(mut config: Config) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        config.data.dir = dir.path().to_owned();
+        config.http.listen = "127.0.0.1:0".to_owned();
+        config.ladder.thumbnails = false;
+        let server = Server::bind(config).await.expect("it starts");
+        let http = server.hello().addresses[0].1;
+        let (_, key) = server.hello().first_stream.clone().expect("a first stream");
+        let shutdown = server.app().shutdown.clone();
+        let run = tokio::spawn(server.run());
+        Self { http, key, shutdown, run, _dir: dir }
+    }
+
+    /// The body of the answer to a GET.
+    pub async fn get(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(self.http).await.expect("it listens");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.expect("it answers in text");
+        answer.split_once("\r\n\r\n").expect("a head").1.to_owned()
+    }
+
+    /// Asks again and again until the answer is as wanted, and gives it.
+    pub async fn wait_for(&self, path: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let asking = async {
+            loop {
+                let body = self.get(path).await;
+                if wanted(&body) {
+                    return body;
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        match timeout(PATIENCE, asking).await {
+            Ok(body) => body,
+            Err(_) => panic!("{path} stays as it is:\n{}", self.get(path).await),
+        }
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.begin();
+        timeout(PATIENCE, self.run).await.expect("it ends").expect("without a panic");
+    }
+}
+
+/// ffmpeg, publishing a test picture with sound.
+pub fn publish(format: &str, url: &str) -> Child {
+    Command::new("ffmpeg")
+        .args(["-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25"])
+        .args(["-re", "-f", "lavfi", "-i", "sine", "-c:v", "libx264", "-preset", "ultrafast"])
+        .args(["-pix_fmt", "yuv420p", "-g", "25", "-c:a", "aac", "-f", format, url])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("ffmpeg is installed")
+}

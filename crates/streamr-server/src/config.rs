@@ -117,23 +117,15 @@ pub struct Rtmp {
 }
 
 /// SRT ingest.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Srt {
     /// `address:port` (UDP) for SRT; empty is off.
     pub listen: String,
     /// Milliseconds that SRT waits for what was lost.
     pub latency_ms: u32,
-    /// Callers must know it; empty is no encryption.
-    pub passphrase: String,
     /// Publishers at once.
     pub connections_max: u32,
-}
-
-impl std::fmt::Debug for Srt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Srt").field("listen", &self.listen).finish_non_exhaustive()
-    }
 }
 
 /// Lives of streams.
@@ -238,12 +230,7 @@ impl Default for Rtmp {
 
 impl Default for Srt {
     fn default() -> Self {
-        Self {
-            listen: "0.0.0.0:8890".to_owned(),
-            latency_ms: 120,
-            passphrase: String::new(),
-            connections_max: 1_000,
-        }
+        Self { listen: "0.0.0.0:8890".to_owned(), latency_ms: 120, connections_max: 1_000 }
     }
 }
 
@@ -288,14 +275,12 @@ impl Config {
         Ok(config)
     }
 
-    /// As a commented file would hold it, the admin token and the SRT passphrase replaced by dots.
+    /// As a commented file would hold it, the admin token replaced by dots.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut shown = self.clone();
-        for secret in [&mut shown.admin.token, &mut shown.srt.passphrase] {
-            if !secret.is_empty() {
-                "…".clone_into(secret);
-            }
+        if !shown.admin.token.is_empty() {
+            shown.admin.token = "…".to_owned();
         }
         toml::to_string(&shown).unwrap_or_else(|error| panic!("a config is always TOML: {error}"))
     }
@@ -351,9 +336,6 @@ impl Config {
             }
         }
         self.check_tls(&listeners)?;
-        if !matches!(self.srt.passphrase.len(), 0 | 10..=79) {
-            return Err(Error::Config("srt.passphrase must have 10 to 79 characters".to_owned()));
-        }
         if let Some(name) = self.ladder.renditions.iter().find(|n| ladder::height(n).is_none()) {
             return Err(Error::Config(format!(
                 "ladder.renditions has \"{name}\", but wants heights such as 720p and 480p"

@@ -45,8 +45,7 @@ impl Config {
     pub fn of(config: &crate::Config) -> Self {
         let latency = Duration::from_millis(config.srt.latency_ms.into());
         let connections_max = config.srt.connections_max as usize;
-        let passphrase = Some(config.srt.passphrase.clone()).filter(|phrase| !phrase.is_empty());
-        Self { latency, passphrase, connections_max, ..Self::default() }
+        Self { latency, connections_max, ..Self::default() }
     }
 }
 

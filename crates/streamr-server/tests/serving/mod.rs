@@ -16,22 +16,22 @@ use tokio::time::{sleep, timeout};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server.
-pub struct Serving {
-    pub http: SocketAddr,
-    pub key: String,
+pub(crate) struct Serving {
+    pub(crate) http: SocketAddr,
+    pub(crate) key: String,
     shutdown: Shutdown,
     run: JoinHandle<()>,
     _dir: tempfile::TempDir,
 }
 
 /// An address of this machine that is free just now.
-pub fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     socket.local_addr().expect("it is bound").to_string()
 }
 
 impl Serving {
-    pub async fn start(mut config: Config) -> Self {
+    pub(crate) async fn start(mut config: Config) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         config.data.dir = dir.path().to_owned();
         config.http.listen = "127.0.0.1:0".to_owned();
@@ -45,7 +45,7 @@ impl Serving {
     }
 
     /// The body of the answer to a GET.
-    pub async fn get(&self, path: &str) -> String {
+    pub(crate) async fn get(&self, path: &str) -> String {
         let mut socket = TcpStream::connect(self.http).await.expect("it listens");
         let head = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
         socket.write_all(head.as_bytes()).await.expect("it reads");
@@ -55,7 +55,7 @@ impl Serving {
     }
 
     /// Asks again and again until the answer is as wanted, and gives it.
-    pub async fn wait_for(&self, path: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub(crate) async fn wait_for(&self, path: &str, wanted: impl Fn(&str) -> bool) -> String {
         let asking = async {
             loop {
                 let body = self.get(path).await;
@@ -71,14 +71,14 @@ impl Serving {
         }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.begin();
         timeout(PATIENCE, self.run).await.expect("it ends").expect("without a panic");
     }
 }
 
 /// ffmpeg, publishing a test picture with sound.
-pub fn publish(format: &str, url: &str) -> Child {
+pub(crate) fn publish(format: &str, url: &str) -> Child {
     Command::new("ffmpeg")
         .args(["-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25"])
         .args(["-re", "-f", "lavfi", "-i", "sine", "-c:v", "libx264", "-preset", "ultrafast"])

@@ -260,7 +260,9 @@ fn pump(conn: &mut Conn, window: &Window, now: Instant) -> io::Result<Fed> {
     let mut bytes = 0;
     loop {
         let may_speak = player.reader.at_boundary();
-        let speaks = may_speak && !player.outbox.is_empty();
+        // The goodbye is the last word: what was published before the end goes first.
+        let in_turn = !player.dismissed || player.paused || player.reader.peek(window).is_none();
+        let speaks = may_speak && in_turn && !player.outbox.is_empty();
         let next = if speaks {
             &player.outbox[..]
         } else if player.paused && may_speak {

@@ -21,7 +21,9 @@ fn a_killed_publisher_returns_into_the_same_broadcast() {
     server.await_media();
     let before = broadcast(&server);
     publisher.kill();
-    server.eventually("the server notices", || server.log().contains("Interrupted").then_some(()));
+    server.eventually("the server notices", || {
+        server.log().contains("RTMP connection ended").then_some(())
+    });
     assert_eq!(server.state(), "live", "viewers wait with the server");
     let _publisher = tools::ffmpeg_publishes(&server.publish_url());
     let playlist = server.eventually("media comes after a discontinuity", || {

@@ -1,4 +1,5 @@
-//! Real ffmpeg publishes over SRT, and nobody does with a wrong key.
+//! Real ffmpeg publishes over SRT, and nobody does with a wrong key; a caller
+//! that encrypts unasked fails alone.
 
 mod serving;
 
@@ -18,7 +19,11 @@ async fn ffmpeg_publishes_over_srt() {
     assert!(!ended.success(), "a wrong key was taken");
     let ready = serving.get("/api/v1/streams/main").await;
     assert!(ready.contains("\"state\":\"ready\""), "{ready}");
-
+    let encrypted = format!("{}&passphrase=correct%20horse", url(&serving.key));
+    let ended = publish("mpegts", &encrypted).wait().await.expect("it ends");
+    assert!(!ended.success(), "an encrypted caller was taken");
+    // The listener may be down for a moment, and the first attempt is still held as live.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let _publisher = publish("mpegts", &url(&serving.key));
     let playlist = serving.wait_for("/hls/main/source/video0.m3u8", |t| t.contains("#EXTINF"));
     assert!(playlist.await.contains("#EXT-X-PART:"));

@@ -53,7 +53,8 @@ impl Config {
 #[derive(Debug)]
 pub struct Srt {
     // Holds the socket open.
-    _listener: SrtListener,
+    listener: Option<SrtListener>,
+    address: SocketAddr,
     incoming: SrtIncoming,
     config: Config,
     live: Live,
@@ -80,7 +81,20 @@ impl Srt {
             builder = builder.encryption(16, passphrase.clone());
         }
         let (listener, incoming) = builder.bind(address).await?;
-        Ok(Self { _listener: listener, incoming, config, live, shutdown })
+        Ok(Self { listener: Some(listener), address, incoming, config, live, shutdown })
+    }
+
+    /// The library's listener task has ended, which it does without being told: it panics when a
+    /// caller encrypts and nobody expects that. Others shall not suffer from it for long.
+    async fn listen_again(&mut self) {
+        tracing::error!("the SRT listener has failed, and is started anew");
+        self.listener = None;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let (config, live) = (self.config.clone(), self.live.clone());
+        match Self::bind(self.address, config, live, self.shutdown.clone()).await {
+            Ok(again) => *self = again,
+            Err(error) => tracing::error!(%error, "SRT: cannot listen"),
+        }
     }
 
     /// Takes callers until shutdown, and waits for those that publish to end.
@@ -93,7 +107,10 @@ impl Srt {
                 Some(_) = connections.join_next() => continue,
                 () = self.shutdown.begun() => break,
             };
-            let Some(request) = request else { break };
+            let Some(request) = request else {
+                self.listen_again().await;
+                continue;
+            };
             let (live, config) = (self.live.clone(), self.config.clone());
             let (shutdown, permit) = (self.shutdown.clone(), room.clone().try_acquire_owned());
             connections.spawn(async move {

@@ -5,7 +5,8 @@ use anyhow::Result;
 
 use crate::{setup, sh};
 
-/// 16 s are 480 frames at 30 Hz and exactly 750 AAC frames at 48 kHz: the clip loops without a seam.
+/// 16 s are 480 frames at 30 Hz and exactly 750 AAC frames at 48 kHz: the clip loops without a
+/// seam.
 const SECONDS: u32 = 16;
 
 /// Flash and beep last two frames and begin half-way through each second, so that no keyframe (and

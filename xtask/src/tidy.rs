@@ -1,4 +1,4 @@
-//! The rules of the house that a machine can check. ARCHITECTURE.md and STYLE.md say why they stand.
+//! The rules of the house that a machine can check. STYLE.md says why they stand.
 
 mod layers;
 mod rust;

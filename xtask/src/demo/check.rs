@@ -11,11 +11,11 @@ use crate::{sh, web};
 
 /// Viewers of each kind: HLS, RTMP, HTTP-FLV.
 const VIEWERS_EACH: usize = 2;
-/// The most that the ends of sound and picture may be apart at a segment's end, in milliseconds: one
-/// frame of each (33 ms and 21 ms).
+/// The most that the ends of sound and picture may be apart at a segment's end, in milliseconds:
+/// one frame of each (33 ms and 21 ms).
 const HLS_SKEW_MS_MAX: f64 = 60.0;
-/// The same at the end of a group of pictures in RTMP and FLV, where sound is interleaved by decoding
-/// time: two reordered frames more.
+/// The same at the end of a group of pictures in RTMP and FLV, where sound is interleaved by
+/// decoding time: two reordered frames more.
 const FLV_SKEW_MS_MAX: f64 = HLS_SKEW_MS_MAX + 67.0;
 
 /// Watches for `seconds` with every kind of native viewer, prints the summary, and judges it.
@@ -119,7 +119,8 @@ mod tests {
     use super::*;
 
     fn good() -> Value {
-        json!({"url": "u", "protocol": "hls", "error": null, "startup_ms": 5.0, "stalls": 0, "frames": 9, "segments": 3,
+        json!({"url": "u", "protocol": "hls", "error": null, "startup_ms": 5.0, "stalls": 0,
+               "frames": 9, "segments": 3,
                "latency_ms": {"p50": 1.0, "p95": 2.0}, "av_skew_ms": 20.0})
     }
 

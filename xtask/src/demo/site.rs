@@ -56,6 +56,7 @@ impl Ports {
 pub(super) struct Site {
     streamr: PathBuf,
     settings: Vec<String>,
+    data: PathBuf,
     ports: (u16, u16),
     key: String,
     server: Child,
@@ -79,7 +80,15 @@ impl Site {
         let key = add_stream(streamr, &settings)?;
         let server = serve(streamr, &settings, ports.http)?;
         let ports = (ports.http, ports.rtmp);
-        Ok(Self { streamr: streamr.to_owned(), settings, ports, key, server, publisher: None })
+        Ok(Self {
+            streamr: streamr.to_owned(),
+            settings,
+            data,
+            ports,
+            key,
+            server,
+            publisher: None,
+        })
     }
 
     /// The pages' address.
@@ -142,8 +151,12 @@ impl Site {
         let stop =
             |what: &str| format!("pkill -KILL -f '[s]treamr {what}.*127.0.0.1:{}'", self.ports.1);
         let (stop_publisher, stop_server) = (stop("publish"), stop("serve"));
+        let ready = format!(
+            "for try in $(seq 300); do curl -sf {}/readyz >/dev/null && break; sleep 0.1; done",
+            self.url()
+        );
         let restart =
-            format!("{stop_server}; {stop_publisher}; sleep 1; {server} sleep 2; {publisher}");
+            format!("{stop_server}; {stop_publisher}; sleep 1; {server} {ready}; {publisher}");
         [
             ("PUBLISHER_STOP", stop_publisher),
             ("PUBLISHER_START", publisher),

@@ -1,7 +1,7 @@
 //! One buffer a stream, framed once, read by any number of players.
 //!
 //! ```text
-//! flv::Tag ─► Writer ──seal──► Arc<Batch> ─► Window (one a thread) ─► Reader (one a player) ─► socket
+//! flv::Tag ─► Writer ─seal─► Arc<Batch> ─► Window (one a thread) ─► Reader (one a player)
 //! ```
 //!
 //! The [`Writer`] frames each tag for RTMP as it comes and cuts the result into immutable

@@ -213,7 +213,7 @@ impl<S: Socket> Connection<'_, S> {
             }
         }
         let _ = self.socket.shutdown().await;
-        // Closing with bytes unread resets the connection, and the peer would not see what was said.
+        // Closing with bytes unread resets the connection, and what was said would be lost.
         let mut rest = [0; 4_096];
         let unread = async { while matches!(self.socket.read(&mut rest).await, Ok(1..)) {} };
         let _ = tokio::time::timeout(LINGER, unread).await;

@@ -1,7 +1,8 @@
 //! How many people watch, as honestly as a server can say.
 //!
 //! Players with a connection of their own (RTMP, HTTP-FLV) are counted while it stands: those of
-//! the egress engine by it, the others here. HLS has no connection: whoever asked for a playlist lately watches. A player that names itself with `_v=`
+//! the egress engine by it, the others here. HLS has no connection: whoever asked for a playlist
+//! lately watches. A player that names itself with `_v=`
 //! is one viewer wherever it asks from; the others are told apart by address and user agent, so
 //! that several behind one address with the same browser count as one: too few rather than too
 //! many.

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { spawn } from "node:child_process";
 import { chromium } from "playwright-core";
 
-export const url = (process.env.STREAMR_URL ?? "http://127.0.0.1:8080").replace(/\/$/, "");
+export const url = (process.env.SERVER_URL ?? "http://127.0.0.1:8080").replace(/\/$/, "");
 export const stream = process.env.STREAM ?? "demo";
 /** How long the long cases watch, s. */
 export const watchSeconds = Number(process.env.WATCH_SECONDS ?? 60);

@@ -13,6 +13,9 @@ pub(crate) struct Args {
     /// Only these stages; all of them if none is named.
     #[arg(value_enum)]
     stages: Vec<Stage>,
+    /// Of the browser's cases only those with this in their name.
+    #[arg(long = "case", value_name = "WORD")]
+    cases: Vec<String>,
     /// Also the long simulations and soak tests that CI leaves out.
     #[arg(long)]
     long: bool,
@@ -43,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Stage::Web => pages()?,
             Stage::Rust => rust(args.long)?,
             Stage::Demo => demo::run(&demo::Args::check())?,
-            Stage::Browser => demo::browser_cases(WATCH_SECONDS)?,
+            Stage::Browser => demo::browser_cases(WATCH_SECONDS, &args.cases)?,
         }
     }
     sh::say("every test that was asked for passed");

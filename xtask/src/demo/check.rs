@@ -42,14 +42,16 @@ pub(super) fn run(streamr: &Path, seconds: u32) -> Result<()> {
     Ok(())
 }
 
-/// Runs the browser cases against a site of their own.
-pub(crate) fn browser_cases(watch_seconds: u32) -> Result<()> {
+/// Runs the browser cases against a site of their own; all, or those with one of `words` in their
+/// names.
+pub(crate) fn browser_cases(watch_seconds: u32, words: &[String]) -> Result<()> {
     let streamr = site::build(true)?;
     let mut site = Site::start(&streamr, &Ports::free()?)?;
     site.publish()?;
     site.await_live()?;
-    let mut npm = web::npm_command(&["run", "browser"]);
-    npm.env("STREAMR_URL", site.url()).env("STREAM", STREAM);
+    let mut npm = web::npm_command(&["run", "browser", "--"]);
+    npm.args(words);
+    npm.env("SERVER_URL", site.url()).env("STREAM", STREAM);
     npm.env("WATCH_SECONDS", watch_seconds.to_string()).env("ROUNDS", "3");
     npm.env("SAMPLE", sh::root().join("assets/clapper.mp4"));
     npm.envs(site.commands());

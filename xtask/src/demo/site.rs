@@ -143,9 +143,9 @@ impl Site {
             self.ports.1, self.key
         );
         let streamr = self.streamr.display();
-        let root = sh::root();
-        let start =
-            |what: &str| format!("cd '{}' && '{streamr}' {what} >/dev/null 2>&1 &", root.display());
+        let (root, log) = (sh::root(), self.data.join("restarted.log"));
+        let (root, log) = (root.display(), log.display());
+        let start = |what: &str| format!("cd '{root}' && '{streamr}' {what} >>'{log}' 2>&1 &");
         let publisher = start(&format!("{publish} --loop --stamp --json"));
         let server = start(&format!("serve '{}'", self.settings.join("' '")));
         let stop =

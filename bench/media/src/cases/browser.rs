@@ -35,7 +35,7 @@ fn ffmpeg(bench: &Bench, server: &Server) -> Result<Guard> {
 fn browse(bench: &Bench, server: &Server) -> Result<Value> {
     let mut command = bound_to_us("node");
     command.args(["tests/run.mjs", CASE]).current_dir(bench.paths.root.join("web"));
-    command.env("STREAMR_URL", format!("http://{}", server.http));
+    command.env("SERVER_URL", format!("http://{}", server.http));
     command.env("STREAM", &server.streams[0].name);
     command.env("ROUNDS", bench.plan.pages.to_string());
     let node = Guard::start("node", command.stdout(Stdio::piped()))?;

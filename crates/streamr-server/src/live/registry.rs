@@ -342,7 +342,7 @@ impl Live {
             Event::Started(id) => tracing::info!(%stream, %id, "a broadcast begins"),
             Event::Resumed(id) => tracing::info!(%stream, %id, "the publisher is back"),
             Event::Interrupted(id) => {
-                tracing::info!(%stream, %id, "the publisher is gone: waiting up to {grace} s for it");
+                tracing::info!(%stream, %id, "the publisher is gone: waiting {grace} s for it");
             }
             Event::Ended(id) => tracing::info!(%stream, %id, "the broadcast is over"),
             Event::Moved { from, to, .. } => tracing::info!(%stream, "{to}, was {from}"),

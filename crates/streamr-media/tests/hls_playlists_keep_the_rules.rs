@@ -179,6 +179,34 @@ fn a_silent_track_gets_gaps_and_comes_back() {
 }
 
 #[test]
+fn a_track_that_joins_late_and_lags_begins_in_the_segment_of_its_time() {
+    for lag_us in [0, 300_000, 3_100_000] {
+        let mut bench = Bench::announced(quick(), 48_000);
+        let publisher = Publisher { gop: 30, ..Publisher::default() };
+        let mut events = publisher.frames(0, 16.0);
+        events.retain(|event| {
+            !matches!(event, Event::Frame(f) if f.track == TrackId::AUDIO && f.dts_us < 6_000_000)
+        });
+        events.sort_by_key(|event| match event {
+            Event::Frame(f) if f.track == TrackId::AUDIO => f.dts_us + lag_us,
+            Event::Frame(f) => f.dts_us,
+            _ => 0,
+        });
+        let (before, after) = events.split_at(90);
+        before.iter().for_each(|event| bench.take(event.clone()));
+        bench.take(Event::Track(h264(TrackId::VIDEO, 640)));
+        after.iter().for_each(|event| bench.take(event.clone()));
+        bench.end();
+        let (first, sound) = bench.audio.segments.first_key_value().unwrap();
+        assert_eq!(*first, bench.video.segments.keys().nth(6).copied().unwrap(), "{lag_us}");
+        assert!(sound.duration < 1.1 && !sound.gap, "{lag_us}: {sound:?}");
+        for (msn, number) in &bench.audio.discontinuities {
+            assert_eq!(number, &bench.video.discontinuities[msn], "{lag_us}: segment {msn}");
+        }
+    }
+}
+
+#[test]
 fn one_track_alone_is_enough() {
     for track in [TrackId::VIDEO, TrackId::AUDIO] {
         let mut bench = Bench::new(quick());

@@ -256,8 +256,8 @@ impl Packager {
         let index = self.slots.iter().position(|s| s.state.id() == frame.track)?;
         let placed = self.timeline.place(frame)?;
         self.breaks |= placed.discontinuity;
+        let is_late = self.is_late(index, placed.dts_us);
         let Slot { state, next, .. } = &mut self.slots[index];
-        let is_late = state.open_segment().is_some_and(|s| placed.dts_us < s.start_us - LATE_US);
         let is_useless = frame.track.kind == Kind::Video
             && (state.awaits_keyframe || next.is_some())
             && !frame.keyframe;
@@ -298,9 +298,7 @@ impl Packager {
             self.push_cut(now, at_us.max(last_us));
         }
         if !self.slots[index].state.is_started() {
-            let msn = self.cuts_msn + self.cuts.len() as u64 - 1;
-            let cut = self.cuts.back().copied().expect("one was pushed above");
-            self.slots[index].state.start(msn, cut, at_us);
+            self.join(index, at_us);
             return;
         }
         self.follow_cuts(index, at_us, end);
@@ -308,6 +306,27 @@ impl Packager {
             self.push_cut(now, start_us + self.config.segment_us_max());
             self.follow_cuts(index, at_us, end);
         }
+    }
+
+    /// Whether a frame at `at_us` lies before the track's segment, or, for its first one, before
+    /// all segments that are still known.
+    fn is_late(&self, index: usize, at_us: i64) -> bool {
+        let open = self.slots[index].state.open_segment();
+        match open {
+            Some(segment) => at_us < segment.start_us - LATE_US,
+            None => self.cuts.front().is_some_and(|cut| at_us < cut.at_us),
+        }
+    }
+
+    /// Starts the track in the segment that `at_us` lies in. That need not be the newest one: the
+    /// track may lag behind the others, and what it shares with them is the time, the number of a
+    /// segment, and the count of discontinuities before it.
+    fn join(&mut self, index: usize, at_us: i64) {
+        let nth = self.cuts.iter().rposition(|cut| cut.at_us <= at_us).unwrap_or(0);
+        let to_come = self.cuts.iter().skip(nth).filter(|cut| cut.discontinuity).count() as u64;
+        let state = &mut self.slots[index].state;
+        state.discontinuities_gone = self.stats.discontinuities - to_come;
+        state.start(self.cuts_msn + nth as u64, self.cuts[nth], at_us);
     }
 
     /// The start of the track's segment if no cut is due and it got too long.
@@ -422,10 +441,16 @@ impl Packager {
             }
         }
         let oldest = self.slots.iter().filter_map(|s| s.state.open_segment()).map(|s| s.msn).min();
-        while oldest.is_some_and(|msn| self.cuts_msn < msn) && self.cuts.len() > 1 {
+        while oldest.is_some_and(|msn| self.cuts_msn < msn) && self.is_first_cut_over(now_us) {
             self.cuts.pop_front();
             self.cuts_msn += 1;
         }
+    }
+
+    /// Whether a track that joins now cannot begin in the oldest known segment any more.
+    fn is_first_cut_over(&self, now_us: i64) -> bool {
+        let over = |next: &Cut| now_us - next.at_us > self.config.lag_us_max;
+        self.cuts.get(1).is_some_and(over) || self.cuts.len() > self.config.segments_max.max(1)
     }
 
     fn evict(&mut self) {

@@ -366,3 +366,30 @@ fn sound_alone_is_cut_at_the_usual_length_after_the_picture_went() {
     assert!(lengths.len() >= 9 && lengths.iter().all(|s| *s < 1.1), "{lengths:?}");
     assert_eq!(bench.video.last.target, 2.0, "nothing made it rise");
 }
+
+#[test]
+fn a_lagging_track_changes_its_config_between_segments() {
+    let mut bench = Bench::announced(quick(), 48_000);
+    bench.audio.even = false;
+    let publisher = Publisher { gop: 30, ..Publisher::default() };
+    let mut events = publisher.frames(0, 8.0);
+    events.sort_by_key(|event| match event {
+        Event::Frame(f) if f.track == TrackId::AUDIO => f.dts_us + 400_000,
+        Event::Frame(f) => f.dts_us,
+        _ => 0,
+    });
+    for event in events {
+        let changes = matches!(&event, Event::Frame(f) if f.track == TrackId::AUDIO
+            && (4_800_000..4_821_000).contains(&f.dts_us));
+        if changes {
+            bench.take(Event::Track(aac(TrackId::AUDIO, 44_100)));
+        }
+        bench.take(event);
+    }
+    bench.end();
+    // The reader holds that no segment's map changes and that parts add up.
+    let maps: Vec<_> = bench.audio.segments.values().filter_map(|s| s.map.clone()).collect();
+    assert_eq!(maps.len(), 2, "{maps:?}");
+    let changed = bench.audio.segments.values().filter(|s| s.map.is_some()).nth(1).unwrap();
+    assert!(changed.discontinuity, "{changed:?}");
+}

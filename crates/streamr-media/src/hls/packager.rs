@@ -268,11 +268,19 @@ impl Packager {
         }
         if next.is_some() {
             self.breaks |= state.is_started();
-            let end = state.ticks(placed.dts_us);
-            self.cut(now, index, placed.dts_us, end);
+            // Others may have cut later: a segment has one configuration, so this one begins there.
+            let at_us = self.cuts.back().map_or(placed.dts_us, |cut| placed.dts_us.max(cut.at_us));
+            let at_us = if state.is_started() { at_us } else { placed.dts_us };
+            let end = state.ticks(at_us);
+            self.cut(now, index, at_us, end);
             let Slot { state, next, .. } = &mut self.slots[index];
             if let Some((track, init)) = next.take() {
                 state.reconfigure(track, init);
+            }
+            if self.is_late(index, placed.dts_us) {
+                let state = &mut self.slots[index].state;
+                state.awaits_keyframe = frame.track.kind == Kind::Video;
+                return None;
             }
         }
         let sample = sample(&mut self.slots[index].state, frame, placed)?;

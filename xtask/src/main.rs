@@ -56,7 +56,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
-        Command::Web => web::build(),
+        Command::Web => setup::demo_packages().and_then(|()| web::build()),
         Command::Tidy => tidy::run(),
         Command::Sample => sample::make(),
     }

@@ -36,15 +36,21 @@ const TEST_FILES: &[(&str, &str)] = &[
     ("gstreamer1.0-libav", "gstreamer-1.0/libgstlibav.so"),
 ];
 
+/// The Node that is fetched where Debian's is too old.
+const NODE: &str = "22.23.3";
+/// Major and minor of the oldest that will do, as in web/package.json.
+const NODE_MIN: (u32, u32) = (20, 19);
+
 /// What `demo` needs: compiler, ffmpeg, node, the pages.
 pub(crate) fn demo() -> Result<()> {
     demo_packages()?;
     web::build_if_stale()
 }
 
-/// The Debian packages of the demo alone.
+/// The programs of the demo alone.
 pub(crate) fn demo_packages() -> Result<()> {
-    install(&missing(&[BUILD, DEMO]))
+    install(&missing(&[BUILD, DEMO]))?;
+    node()
 }
 
 /// What `test` needs: all of that, a browser, peers, nextest, npm packages.
@@ -52,6 +58,7 @@ pub(crate) fn everything() -> Result<()> {
     let mut packages = missing(&[BUILD, DEMO, TEST]);
     packages.extend(TEST_FILES.iter().filter(|(_, file)| !exists(file)).map(|(name, _)| *name));
     install(&packages)?;
+    node()?;
     nextest()?;
     web::build_if_stale()
 }
@@ -92,9 +99,50 @@ fn apt(args: &[&str]) -> Result<()> {
     sh::run(sh::cmd(words[0], &words[1..]))
 }
 
+/// A Node that builds the pages, where Debian's is too old for them: from the npm registry, beside
+/// the build's other output.
+fn node() -> Result<()> {
+    let found = sh::output(sh::cmd("node", &["--version"]))?;
+    if new_enough(&found) || web::own_node().is_some() {
+        return Ok(());
+    }
+    sh::say(&format!("Node {} is too old for the pages: fetching one beside it", found.trim()));
+    let prefix = sh::root().join(web::OWN_NODE);
+    std::fs::create_dir_all(&prefix)?;
+    let package = format!("node@{NODE}");
+    let mut npm = sh::cmd("npm", &["install", "--no-audit", "--no-fund", &package, "--prefix"]);
+    npm.arg(&prefix);
+    sh::run(npm)
+}
+
+/// Whether `node --version` says at least what web/package.json asks for under `engines`.
+fn new_enough(version: &str) -> bool {
+    let mut parts = version.trim().trim_start_matches('v').split('.');
+    let mut next = || parts.next().and_then(|part| part.parse::<u32>().ok()).unwrap_or(0);
+    (next(), next()) >= NODE_MIN
+}
+
 fn nextest() -> Result<()> {
     if sh::has("cargo-nextest") {
         return Ok(());
     }
     sh::run(sh::cargo(&["install", "--locked", "cargo-nextest"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::new_enough;
+
+    #[test]
+    fn the_age_of_node_is_told() {
+        for (version, want) in [
+            ("v18.20.4\n", false),
+            ("v20.18.3", false),
+            ("v20.19.0", true),
+            ("v22.0.0", true),
+            ("what", false),
+        ] {
+            assert_eq!(new_enough(version), want, "{version}");
+        }
+    }
 }

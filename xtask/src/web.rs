@@ -1,6 +1,6 @@
 //! Builds the pages that the binary embeds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
@@ -33,7 +33,21 @@ pub(crate) fn npm(args: &[&str]) -> Result<()> {
 pub(crate) fn npm_command(args: &[&str]) -> Command {
     let mut command = sh::cmd("npm", args);
     command.current_dir(sh::root().join("web"));
+    if let Some(folder) = own_node() {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(folder).chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(folders).expect("the folders came from a PATH"));
+    }
     command
+}
+
+/// Where `setup` puts a Node of our own, from the root.
+pub(crate) const OWN_NODE: &str = "target/node";
+
+/// The folder of the Node that `setup` fetched, if it had to.
+pub(crate) fn own_node() -> Option<PathBuf> {
+    let folder = sh::root().join(OWN_NODE).join("node_modules/node/bin");
+    folder.join("node").is_file().then_some(folder)
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

@@ -7,6 +7,7 @@ mod setup;
 mod sh;
 mod test;
 mod tidy;
+mod wasm;
 mod web;
 
 use std::process::ExitCode;

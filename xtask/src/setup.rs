@@ -55,12 +55,17 @@ pub(crate) fn demo_packages() -> Result<()> {
 
 /// What `test` needs: all of that, a browser, peers, nextest, npm packages.
 pub(crate) fn everything() -> Result<()> {
-    let mut packages = missing(&[BUILD, DEMO, TEST]);
-    packages.extend(TEST_FILES.iter().filter(|(_, file)| !exists(file)).map(|(name, _)| *name));
-    install(&packages)?;
+    install(&missing(&[BUILD, DEMO, TEST]))?;
+    packages(TEST_FILES)?;
     node()?;
     nextest()?;
     web::build_if_stale()
+}
+
+/// Installs those Debian packages whose file, from the root or below the libraries, is not there.
+pub(crate) fn packages(wanted: &[(&'static str, &str)]) -> Result<()> {
+    let absent = wanted.iter().filter(|(_, file)| !exists(file)).map(|(name, _)| *name);
+    install(&absent.collect::<Vec<_>>())
 }
 
 fn missing(lists: &[&[Tool]]) -> Vec<&'static str> {

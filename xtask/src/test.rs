@@ -64,5 +64,7 @@ fn rust(long: bool) -> Result<()> {
         nextest.extend(["--run-ignored", "all"]);
     }
     sh::run(sh::cargo(&nextest))?;
+    let bench = ["--manifest-path", "bench/Cargo.toml", "--target-dir", "target"];
+    sh::run(sh::cargo(&[&["nextest", "run", "--workspace", "--locked"], &bench[..]].concat()))?;
     sh::run(sh::cargo(&["test", "--doc", "--workspace", "--locked", "--quiet"]))
 }

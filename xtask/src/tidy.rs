@@ -6,7 +6,7 @@ mod text;
 
 use anyhow::{Result, bail};
 
-use crate::sh;
+use crate::{sh, wasm};
 
 /// One broken rule: where, and what to do.
 pub(crate) struct Finding {
@@ -55,21 +55,23 @@ pub(crate) fn run() -> Result<()> {
     for finding in &findings {
         sh::say(&format!("{}: {}", finding.place, finding.message));
     }
-    sh::run(sh::cargo(&["fmt", "--all", "--check"]))?;
-    sh::run(sh::cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
+    for manifest in ["Cargo.toml", "bench/Cargo.toml"] {
+        lint(manifest)?;
+    }
+    wasm::check(&layers::pure(&files))?;
     if !findings.is_empty() {
         bail!("tidy: {} rules are broken", findings.len());
     }
     sh::say(&format!("tidy: {} files keep the rules of the house", files.len()));
     Ok(())
+}
+
+/// Formatting and lints of a workspace.
+fn lint(manifest: &str) -> Result<()> {
+    let at = ["--manifest-path", manifest];
+    sh::run(sh::cargo(&[&["fmt", "--all", "--check"], &at[..]].concat()))?;
+    let all = ["clippy", "--workspace", "--all-targets", "--locked", "--target-dir", "target"];
+    sh::run(sh::cargo(&[&all, &at[..], &["--", "-D", "warnings"]].concat()))
 }
 
 fn files() -> Result<Vec<File>> {

@@ -27,7 +27,7 @@ pub(super) fn check(files: &[File]) -> Result<Vec<Finding>> {
         };
         let edges = package["dependencies"].as_array().into_iter().flatten();
         for target in edges.filter_map(|edge| edge["name"].as_str()) {
-            if ours.contains(target) && !may.contains(target) {
+            if ours.contains(target) && !may.imports.contains(target) {
                 let message = format!("{name} imports {target}: not in the table of layers");
                 findings.push(Finding::new(format!("crates/{name}/Cargo.toml"), message));
             }
@@ -36,15 +36,27 @@ pub(super) fn check(files: &[File]) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// The crates that the table calls pure.
+pub(super) fn pure(files: &[File]) -> Vec<String> {
+    let map = files.iter().find(|file| file.path == MAP).and_then(File::text).unwrap_or_default();
+    table(map).into_iter().filter(|(_, row)| row.kind == "pure").map(|(name, _)| name).collect()
+}
+
+/// What the table says of a crate.
+struct Row {
+    imports: BTreeSet<String>,
+    kind: String,
+}
+
 /// Rows `| crate | a, b | kind |` between the tidy:layers marks.
-fn table(map: &str) -> BTreeMap<String, BTreeSet<String>> {
+fn table(map: &str) -> BTreeMap<String, Row> {
     let rows = map.split("<!-- tidy:layers -->").nth(1).unwrap_or_default();
     let rows = rows.split("<!-- /tidy:layers -->").next().unwrap_or_default();
     let row = |line: &str| {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let (name, may) = (cells.get(1)?, cells.get(2)?);
-        let may = may.split(',').map(|word| word.trim().to_owned()).collect();
-        Some(((*name).to_owned(), may))
+        let (name, imports, kind) = (cells.get(1)?, cells.get(2)?, cells.get(3)?);
+        let imports = imports.split(',').map(|word| word.trim().to_owned()).collect();
+        Some(((*name).to_owned(), Row { imports, kind: (*kind).to_owned() }))
     };
     rows.lines().filter_map(row).collect()
 }
@@ -58,7 +70,8 @@ mod tests {
         let map =
             "x\n<!-- tidy:layers -->\n| a | b, c | pure |\n| d | | pure |\n<!-- /tidy:layers -->";
         let table = table(map);
-        assert!(table["a"].contains("c"));
-        assert!(!table["d"].contains("a"));
+        assert!(table["a"].imports.contains("c"));
+        assert!(!table["d"].imports.contains("a"));
+        assert_eq!(table["d"].kind, "pure");
     }
 }

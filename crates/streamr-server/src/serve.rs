@@ -9,10 +9,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::Part;
-use crate::egress::Handover;
+use crate::egress::{Handover, Listener};
 use crate::http::tls::Certs;
 use crate::http::{self, AdminToken, Media};
 use crate::ingest::Ingest;
@@ -34,7 +33,6 @@ pub struct Server {
     media: Arc<dyn Media>,
     web: http::Server,
     handovers: mpsc::Receiver<Handover>,
-    https: Option<TcpListener>,
     certs: Option<Arc<Certs>>,
     ingest: Ingest,
     driver: live::Driver,
@@ -85,13 +83,13 @@ impl Server {
         let addresses = [(Part::Http, &http), (Part::Https, &https)];
         let addresses = addresses.into_iter().filter_map(address).collect();
         let hello = Hello::new(&app.config, addresses, first_stream, admin_token);
-        let (live, driver, handovers) = live_of(&app, http)?;
+        let (live, driver, handovers) = live_of(&app, doors(http, https, certs.as_ref())?)?;
         live.restore().await?;
         let ingest = Ingest::bind(&app, &live, certs.as_ref()).await?;
         let media: Arc<dyn Media> = Arc::new(live);
         let router = http::router(app.clone(), Arc::clone(&media), token);
         let web = http::Server::new(app.clone(), router);
-        Ok(Self { app, hello, media, web, handovers, https, certs, ingest, driver })
+        Ok(Self { app, hello, media, web, handovers, certs, ingest, driver })
     }
 
     /// What to tell whoever started it.
@@ -110,12 +108,6 @@ impl Server {
     /// requests are answered, the store is closed.
     pub async fn run(self) {
         let mut parts = JoinSet::new();
-        if let Some(socket) = self.https {
-            let certs = self.certs.as_ref().expect("Config::check wants certificates");
-            let tls = TlsAcceptor::from(certs.server_config(&["h2", "http/1.1"]));
-            let web = self.web.clone();
-            parts.spawn(async move { web.accept(socket, tls).await });
-        }
         let (web, handovers) = (self.web, self.handovers);
         parts.spawn(async move { web.take(handovers).await });
         if let Some(certs) = self.certs {
@@ -144,11 +136,28 @@ async fn bind(config: &Config, part: Part) -> Result<Option<TcpListener>, Error>
 
 type Running = (Live, live::Driver, mpsc::Receiver<Handover>);
 
-/// What is live, what lets time pass for it, and what comes to `http` and is not media.
-fn live_of(app: &App, http: Option<TcpListener>) -> Result<Running, Error> {
+/// What the engine serves, in the clear and by TLS.
+fn doors(
+    http: Option<TcpListener>,
+    https: Option<TcpListener>,
+    certs: Option<&Arc<Certs>>,
+) -> Result<Vec<Listener>, Error> {
+    let std = |socket: Option<TcpListener>| {
+        let fault = Error::file("the engine that feeds players cannot have a listener");
+        socket.map(TcpListener::into_std).transpose().map_err(fault)
+    };
+    let plain = std(http)?.map(Listener::from);
+    let secure = std(https)?.map(|socket| {
+        let certs = certs.expect("Config::check wants certificates");
+        Listener::tls(socket, certs.server_config(&["h2", "http/1.1"]))
+    });
+    Ok(plain.into_iter().chain(secure).collect())
+}
+
+/// What is live, what lets time pass for it, and what comes to `listeners` and is not media.
+fn live_of(app: &App, listeners: Vec<Listener>) -> Result<Running, Error> {
     let fault = Error::file("the engine that feeds players cannot be made");
-    let listeners = http.map(TcpListener::into_std).transpose();
-    listeners.and_then(|http| Live::new(app, http.into_iter().collect())).map_err(fault)
+    Live::new(app, listeners).map_err(fault)
 }
 
 impl Hello {

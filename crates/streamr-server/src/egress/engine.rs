@@ -1,6 +1,5 @@
 //! Putting the engine together, and reaching it from outside.
 
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{io, thread};
@@ -14,7 +13,7 @@ use tokio::sync::mpsc;
 use super::mailbox::{Command, Mailbox, Play};
 use super::metrics::Counters;
 use super::shard::{self, Shard};
-use super::{Config, Handover, Listener, Media, Metrics, Stream, Topic};
+use super::{Config, Handover, Link, Listener, Media, Metrics, Stream, Topic};
 
 /// Makes an engine. Nothing runs until [`Driver::run`] is called; connections that the engine does
 /// not serve itself come out of the receiver.
@@ -102,7 +101,7 @@ impl Handle {
     /// Gives an RTMP player to the engine, after its `play` was accepted: it is sent what is left
     /// of its machine's output, then the stream from the newest key frame. A player whose message
     /// stream is not [`MESSAGE_STREAM_ID`] is disconnected, because all are sent the same bytes.
-    pub fn play_rtmp(&self, socket: TcpStream, stream: Arc<Stream>, parts: rtmp::Parts) {
+    pub fn play_rtmp(&self, link: impl Into<Link>, stream: Arc<Stream>, parts: rtmp::Parts) {
         if parts.stream.0 != MESSAGE_STREAM_ID {
             tracing::info!(id = parts.stream.0, "a player asked for an unusual message stream");
             return;
@@ -115,7 +114,7 @@ impl Handle {
         let open = |c: &Counters| c.connections.load(Ordering::Relaxed);
         let emptiest = (0..self.counters.len()).min_by_key(|&i| open(&self.counters[i]));
         let shard = &self.mailboxes[emptiest.expect("there is at least one shard")];
-        let play = Play { socket, stream, greeting, control: parts.control };
+        let play = Play { link: link.into(), stream, greeting, control: parts.control };
         shard.send(Command::Play(Box::new(play)));
     }
 

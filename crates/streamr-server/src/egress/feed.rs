@@ -9,7 +9,7 @@ use streamr_media::fanout::{Framing, Reader, Window};
 use streamr_media::rtmp::{Output, PlayerEvent};
 
 use super::Stream;
-use super::conn::{Conn, Player, Role, Wire};
+use super::conn::{Conn, Player, Role};
 use super::mailbox::Play;
 use super::shard::{Shard, adopt};
 
@@ -46,13 +46,15 @@ impl Following {
 impl Shard {
     /// Takes an RTMP player over.
     pub(super) fn play(&mut self, play: Play) {
-        let Ok(socket) = adopt(play.socket) else { return };
+        let Ok(mut wire) = adopt(play.link) else { return };
         let reader = Reader::new(Framing::Rtmp, play.greeting);
         let id = self.follow(play.stream);
         let player = Player::new(id, reader, Some(Box::new(play.control)));
-        limit_unsent(&socket);
-        if let Some(slot) = self.insert(Wire::Plain(socket), Role::Player(player)) {
+        limit_unsent(wire.socket());
+        if let Some(slot) = self.insert(wire, Role::Player(player)) {
             self.seat(slot);
+            // A session may hold what it said last, and the socket will not announce that again.
+            self.listen(slot);
         } else {
             self.forget(id);
         }

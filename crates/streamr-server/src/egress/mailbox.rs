@@ -1,13 +1,12 @@
 //! How other threads reach a shard.
 
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use streamr_media::rtmp::PlayerControl;
 
-use super::Stream;
+use super::{Link, Stream};
 
 /// Something for a shard to do.
 pub(super) enum Command {
@@ -23,7 +22,7 @@ pub(super) enum Command {
 
 /// An RTMP player as it is handed over.
 pub(super) struct Play {
-    pub(super) socket: TcpStream,
+    pub(super) link: Link,
     pub(super) stream: Arc<Stream>,
     pub(super) greeting: Bytes,
     pub(super) control: PlayerControl,

@@ -16,6 +16,7 @@ pub(super) struct Counters {
     pub(super) refused: AtomicU64,
     pub(super) malformed: AtomicU64,
     pub(super) handed_over: AtomicU64,
+    pub(super) unshaken: AtomicU64,
 }
 
 /// What one shard has done and holds. Gauges are as of now, counters since the start.
@@ -43,6 +44,8 @@ pub struct Metrics {
     pub malformed: u64,
     /// Counter: connections given to the general HTTP server.
     pub handed_over: u64,
+    /// Counter: connections that ended before their TLS handshake had.
+    pub unshaken: u64,
 }
 
 impl Metrics {
@@ -68,6 +71,7 @@ impl Counters {
             refused: read(&self.refused),
             malformed: read(&self.malformed),
             handed_over: read(&self.handed_over),
+            unshaken: read(&self.unshaken),
         }
     }
 }

@@ -26,6 +26,7 @@ mod engine;
 mod feed;
 mod handover;
 pub mod http;
+mod link;
 mod listener;
 mod mailbox;
 mod media;
@@ -41,6 +42,7 @@ use std::time::Duration;
 
 pub use engine::{Driver, Handle, new};
 pub use handover::{Handover, HandoverIo};
+pub use link::Link;
 pub use listener::Listener;
 pub use media::{Answer, Asker, Block, Media, Reply};
 pub use metrics::Metrics;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -21,7 +21,7 @@ use super::mailbox::{Command, Mailbox};
 use super::metrics::{Counters, add, sub};
 use super::tls::Tls;
 use super::waiters::Waiters;
-use super::{Config, Handover, Media};
+use super::{Config, Handover, Link, Media};
 
 pub(super) const WAKER: Token = Token(usize::MAX);
 /// Tokens from here down to `WAKER` are listeners, below are connections.
@@ -277,6 +277,9 @@ impl Shard {
         let mut conn = self.conns.try_remove(slot)?;
         let _ = self.poll.registry().deregister(conn.wire.socket());
         self.discount(|c| &c.connections);
+        if conn.wire.is_handshaking() {
+            self.count(|c| &c.unshaken, 1);
+        }
         match &conn.role {
             Role::Player(player) => self.leave(player),
             Role::Http(Http { phase: Phase::Waiting(_), .. }) => self.discount(|c| &c.waiters),
@@ -339,9 +342,13 @@ impl Shard {
     }
 }
 
-/// Makes a socket of another runtime ready for the shard.
-pub(super) fn adopt(socket: TcpStream) -> io::Result<mio::net::TcpStream> {
-    socket.set_nonblocking(true)?;
-    let _ = socket.set_nodelay(true);
-    Ok(mio::net::TcpStream::from_std(socket))
+/// Makes a connection of another runtime ready for the shard.
+pub(super) fn adopt(link: Link) -> io::Result<Wire> {
+    link.socket.set_nonblocking(true)?;
+    let _ = link.socket.set_nodelay(true);
+    let socket = mio::net::TcpStream::from_std(link.socket);
+    Ok(match link.session {
+        None => Wire::Plain(socket),
+        Some(session) => Wire::Tls(Box::new(Tls::new(socket, *session))),
+    })
 }

@@ -113,8 +113,8 @@ impl Stream {
         writer.window().clone()
     }
 
-    /// Brings such a copy up to date, for a player that is fed outside the engine: one whose bytes
-    /// go through TLS.
+    /// Brings such a copy up to date, for whoever is fed outside the engine: a player by HTTP/2, a
+    /// transcoder.
     pub fn follow(&self, window: &mut Window) {
         let mut writer = self.lock();
         writer.seal();

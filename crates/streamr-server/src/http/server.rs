@@ -1,4 +1,4 @@
-//! Connections: accepted, bounded, spoken to in HTTP/1.1 or HTTP/2, ended in order.
+//! Connections that the engine hands over: bounded, spoken to in HTTP/1.1 or HTTP/2, ended in order.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,20 +12,16 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use super::auth::Peer;
 use crate::App;
-use crate::egress::Handover;
+use crate::egress::{Handover, HandoverIo};
 
 /// How long open requests may still take when the server shuts down.
 const DRAIN: Duration = Duration::from_secs(5);
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Requests at once on one HTTP/2 connection: a page asks for tens.
 const H2_STREAMS_MAX: u32 = 128;
 
@@ -45,29 +41,6 @@ impl Server {
         Self { app, router, places }
     }
 
-    /// Accepts TLS connections until the shutdown begins, then waits a little for what is open.
-    pub async fn accept(&self, listener: TcpListener, tls: TlsAcceptor) {
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = self.app.shutdown.begun() => break,
-            };
-            match accepted {
-                Ok((socket, peer)) => {
-                    let _ = socket.set_nodelay(true);
-                    self.start(socket, peer, Some(tls.clone()));
-                }
-                Err(error) => {
-                    // Out of file descriptors, mostly: waiting lets others close.
-                    tracing::warn!("cannot accept a connection: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-        drop(listener);
-        self.drain().await;
-    }
-
     /// Serves what the egress engine does not, until the shutdown begins; then waits a little for
     /// what is open.
     pub async fn take(&self, mut handovers: mpsc::Receiver<Handover>) {
@@ -81,7 +54,7 @@ impl Server {
             if let Ok(peer) = handover.peer_addr()
                 && let Ok(io) = handover.into_io()
             {
-                self.start(io, peer, None);
+                self.start(io, peer);
             }
         }
         self.drain().await;
@@ -93,10 +66,7 @@ impl Server {
     }
 
     /// Serves one connection in a task of its own, or closes it if there are too many.
-    fn start<S>(&self, socket: S, peer: SocketAddr, tls: Option<TlsAcceptor>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    fn start(&self, socket: HandoverIo, peer: SocketAddr) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             self.app.metrics.http_refused_total.inc();
             return;
@@ -104,13 +74,7 @@ impl Server {
         let this = self.clone();
         tokio::spawn(async move {
             let _place = place;
-            match tls {
-                None => this.connection(socket, peer).await,
-                Some(tls) => match timeout(HANDSHAKE, tls.accept(socket)).await {
-                    Ok(Ok(socket)) => this.connection(socket, peer).await,
-                    Ok(Err(_)) | Err(_) => this.app.metrics.tls_failed_total.inc(),
-                },
-            }
+            this.connection(socket, peer).await;
         });
     }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Part;
+use crate::egress::Link;
 use crate::http::tls::Certs;
 use crate::live::Live;
 use crate::{App, Error, Shutdown};
@@ -178,15 +179,20 @@ impl Rtmp {
 }
 
 /// A byte stream to a peer, plain or by TLS.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Takes it from the runtime.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn into_link(self) -> std::io::Result<Link>;
+}
 
 async fn connect(context: Context, socket: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
     // Small messages (status, acknowledgement) must not wait for more.
     let _ = socket.set_nodelay(true);
     let ended = match tls {
-        None => plain(&context, socket).await,
-        Some(tls) => Some(secure(&context, socket, tls).await),
+        None => serve(&context, socket).await,
+        Some(tls) => secure(&context, socket, tls).await,
     };
     let Some(ended) = ended else { return };
     tracing::info!(
@@ -200,23 +206,17 @@ async fn connect(context: Context, socket: TcpStream, peer: SocketAddr, tls: Opt
 }
 
 /// How the connection ended, unless it is a player's: that belongs to the engine from here.
-async fn plain(context: &Context, socket: TcpStream) -> Option<Ended> {
+async fn serve<S: Socket>(context: &Context, socket: S) -> Option<Ended> {
     let (ended, player) = rtmp::serve(context, socket).await;
     let Some(player) = player else { return Some(ended) };
     tracing::debug!(stream = ended.stream, "an RTMP player goes to the engine");
     play::hand_over(context, player).err().map(|error| ended.because(error.to_string()))
 }
 
-async fn secure(context: &Context, socket: TcpStream, tls: TlsAcceptor) -> Ended {
+async fn secure(context: &Context, socket: TcpStream, tls: TlsAcceptor) -> Option<Ended> {
     match tokio::time::timeout(context.config.tls_timeout, tls.accept(socket)).await {
-        Ok(Ok(socket)) => {
-            let (ended, player) = rtmp::serve(context, socket).await;
-            match player {
-                Some(player) => play::feed(context, player, ended).await,
-                None => ended,
-            }
-        }
-        Ok(Err(error)) => Ended::default().because(format!("TLS: {error}")),
-        Err(_) => Ended::default().because("tls_timeout"),
+        Ok(Ok(socket)) => serve(context, socket).await,
+        Ok(Err(error)) => Some(Ended::default().because(format!("TLS: {error}"))),
+        Err(_) => Some(Ended::default().because("tls_timeout")),
     }
 }

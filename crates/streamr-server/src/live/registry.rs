@@ -1,7 +1,6 @@
 //! Who publishes what: the streams that have a life just now.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -97,7 +96,7 @@ impl Live {
     /// The system refuses what the engine needs.
     pub fn new(
         app: &App,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<egress::Listener>,
     ) -> std::io::Result<(Self, Driver, mpsc::Receiver<egress::Handover>)> {
         let config = Config::of(&app.config);
         let (keeper, handle) = keeper::new(app.store.clone());

@@ -29,6 +29,7 @@ impl Sampler {
             (&metrics.egress_stalled_total, sum(|m| m.stalled), &mut self.before.stalled),
             (&metrics.http_refused_total, sum(|m| m.refused), &mut self.before.refused),
             (&metrics.http_malformed_total, sum(|m| m.malformed), &mut self.before.malformed),
+            (&metrics.tls_failed_total, sum(|m| m.unshaken), &mut self.before.unshaken),
         ] {
             counter.add(total.wrapping_sub(std::mem::replace(before, total)));
         }

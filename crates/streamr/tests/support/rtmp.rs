@@ -1,6 +1,6 @@
 //! Our own RTMP client over a blocking socket, for what no ordinary tool does.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
@@ -11,9 +11,9 @@ use streamr_media::rtmp::{Client, ClientEvent, Config, Intent, Output, Target};
 use super::PATIENCE;
 
 /// A connection that publishes or plays one stream.
-pub(crate) struct Connection {
+pub(crate) struct Connection<S = TcpStream> {
     client: Client,
-    socket: TcpStream,
+    socket: S,
     started: Instant,
 }
 
@@ -22,6 +22,21 @@ impl Connection {
     pub(crate) fn open(to: SocketAddr, name: &str, intent: Intent) -> Self {
         let socket = TcpStream::connect(to).expect("the RTMP port");
         socket.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
+        Self::over(socket, to, name, intent)
+    }
+
+    /// A publisher that the server has accepted.
+    pub(crate) fn publish(to: SocketAddr, key: &str) -> Self {
+        let mut connection = Self::open(to, key, Intent::Publish);
+        let event = connection.event();
+        assert_eq!(event, ClientEvent::Ready, "the server does not take the publisher");
+        connection
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// Begins the handshake on a byte stream to the server.
+    pub(crate) fn over(socket: S, to: SocketAddr, name: &str, intent: Intent) -> Self {
         let target = Target {
             app: "live".to_owned(),
             tc_url: format!("rtmp://{to}/live"),
@@ -32,23 +47,23 @@ impl Connection {
         Self { client, socket, started: Instant::now() }
     }
 
-    /// A publisher that the server has accepted.
-    pub(crate) fn publish(to: SocketAddr, key: &str) -> Self {
-        let mut connection = Self::open(to, key, Intent::Publish);
-        let event = connection.event();
-        assert_eq!(event, ClientEvent::Ready, "the server does not take the publisher");
-        connection
-    }
-
     /// The next thing that the server does.
     pub(crate) fn event(&mut self) -> ClientEvent {
+        self.try_event().expect("the server answers")
+    }
+
+    /// The next thing that the server does; nothing if the socket's patience ends before.
+    pub(crate) fn try_event(&mut self) -> Option<ClientEvent> {
         let mut buffer = [0; 4096];
         loop {
             match self.client.poll_output() {
-                Output::Event(event) => return event,
+                Output::Event(event) => return Some(event),
                 Output::Transmit(bytes) => self.socket.write_all(&bytes).expect("it reads"),
                 Output::Wait(_) => {
-                    let count = self.socket.read(&mut buffer).expect("the server answers");
+                    let count = match self.socket.read(&mut buffer) {
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                        read => read.expect("the server answers"),
+                    };
                     assert!(count > 0, "the server closed without a word");
                     let now = Time::from_micros(self.started.elapsed().as_micros() as u64);
                     self.client.handle_input(now, &buffer[..count]).expect("it speaks RTMP");
@@ -69,8 +84,20 @@ impl Connection {
         Ok(())
     }
 
+    /// Asks for a pause, or to go on.
+    ///
+    /// # Errors
+    /// The server closed the connection.
+    pub(crate) fn pause(&mut self, paused: bool) -> std::io::Result<()> {
+        self.client.pause(paused);
+        while let Output::Transmit(bytes) = self.client.poll_output() {
+            self.socket.write_all(&bytes)?;
+        }
+        Ok(())
+    }
+
     /// The socket, for those who stop being polite.
-    pub(crate) const fn socket(&self) -> &TcpStream {
+    pub(crate) const fn socket(&self) -> &S {
         &self.socket
     }
 }

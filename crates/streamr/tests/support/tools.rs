@@ -1,6 +1,7 @@
 //! Programs of other people: they publish and play as everybody's do.
 
 use std::io::Read as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -67,6 +68,23 @@ fn absent(name: &str, error: &std::io::Error) -> String {
 pub(crate) fn run(name: &str, arguments: &[&str]) -> Output {
     let output = Command::new(name).args(arguments).stdin(Stdio::null()).output();
     output.unwrap_or_else(|error| panic!("{}", absent(name, &error)))
+}
+
+/// A certificate for localhost and its key, `cert.pem` and `key.pem`, by openssl.
+pub(crate) fn certificate(folder: &Path, issuer: &str) {
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let subject = format!("/CN={issuer}");
+    let output = run(
+        "openssl",
+        &[
+            &["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"][..],
+            &["-nodes", "-days", "2", "-subj", &subject],
+            &["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"],
+            &["-out", &cert.to_string_lossy(), "-keyout", &key.to_string_lossy()],
+        ]
+        .concat(),
+    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// ffmpeg that publishes pictures and a tone in real time, a keyframe every second, until killed.

@@ -31,6 +31,8 @@ pub(crate) struct Args {
 enum Area {
     /// Ingest, packaging and delivery, beside nginx and nginx-rtmp.
     Media,
+    /// Channels, beside iceoryx2, rtrb, disruptor and others.
+    Channel,
 }
 
 const RESULTS: &str = "bench/results";
@@ -41,8 +43,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.table {
         return table();
     }
-    match args.area.unwrap_or(Area::Media) {
-        Area::Media => media(args),
+    match args.area {
+        Some(Area::Media) => media(args),
+        Some(Area::Channel) => channel(args),
+        None => media(args).and_then(|()| channel(args)),
     }
 }
 
@@ -50,18 +54,28 @@ fn media(args: &Args) -> Result<()> {
     setup::everything()?;
     web::build_if_stale()?;
     sh::run(sh::cargo(&["build", "--release", "--locked", "-p", "streamr"]))?;
-    let manifest = ["--manifest-path", "bench/Cargo.toml"];
-    sh::run(sh::cargo(&[&["build", "--release", "--locked"], &manifest[..]].concat()))?;
-    let target = sh::root().join("target");
+    let scratch = sh::root().join("target/bench-media");
+    measure(args, "media", &[".", "target/release/streamr", utf8(&scratch)?])
+}
+
+fn channel(args: &Args) -> Result<()> {
+    measure(args, "channel", &["."])
+}
+
+/// Builds and runs the program of an area: `before` are its arguments before the result's path.
+fn measure(args: &Args, area: &str, before: &[&str]) -> Result<()> {
+    let build = ["build", "--release", "--locked", "--manifest-path", "bench/Cargo.toml", "-p"];
+    let program = format!("bench-{area}");
+    sh::run(sh::cargo(&[&build[..], &[&program]].concat()))?;
     std::fs::create_dir_all(sh::root().join(RESULTS))?;
-    let scratch = target.join("bench-media");
+    let file = format!("{area}.json");
     let result = match args.only {
-        Some(_) => target.join("bench-media.json"),
-        None => sh::root().join(RESULTS).join("media.json"),
+        Some(_) => sh::root().join("target").join(format!("bench-{file}")),
+        None => sh::root().join(RESULTS).join(file),
     };
-    let program = sh::root().join("bench/target/release/bench-media");
-    let mut command = sh::cmd(utf8(&program)?, &[".", "target/release/streamr"]);
-    command.arg(scratch).arg(&result);
+    let program = sh::root().join("bench/target/release").join(program);
+    let mut command = sh::cmd(utf8(&program)?, before);
+    command.arg(&result);
     if args.quick {
         command.arg("--quick");
     }
@@ -88,7 +102,7 @@ fn table() -> Result<()> {
     files.retain(|file| file.extension().is_some_and(|end| end == "json"));
     files.sort();
     if files.is_empty() {
-        bail!("{RESULTS} is empty: run `cargo xtask bench media` first");
+        bail!("{RESULTS} is empty: run `cargo xtask bench` first");
     }
     let mut page = String::from(
         "# Benchmarks\n\nMade by `cargo xtask bench --table` from `bench/results`; do not edit. \

@@ -30,6 +30,8 @@ enum Stage {
     Web,
     /// Every Rust test and the examples in the documentation.
     Rust,
+    /// Every interleaving of the channels' protocols, by loom.
+    Model,
     /// The main job with native viewers.
     Demo,
     /// The main job in a real Chromium.
@@ -39,12 +41,13 @@ enum Stage {
 /// Sets up what is missing and runs the stages.
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::everything()?;
-    let all = [Stage::Tidy, Stage::Web, Stage::Rust, Stage::Demo, Stage::Browser];
+    let all = [Stage::Tidy, Stage::Web, Stage::Rust, Stage::Model, Stage::Demo, Stage::Browser];
     for stage in all.iter().filter(|stage| args.stages.is_empty() || args.stages.contains(stage)) {
         match stage {
             Stage::Tidy => tidy::run()?,
             Stage::Web => pages()?,
             Stage::Rust => rust(args.long)?,
+            Stage::Model => model()?,
             Stage::Demo => demo::run(&demo::Args::check())?,
             Stage::Browser => demo::browser_cases(WATCH_SECONDS, &args.cases)?,
         }
@@ -67,4 +70,12 @@ fn rust(long: bool) -> Result<()> {
     let bench = ["--manifest-path", "bench/Cargo.toml", "--target-dir", "target"];
     sh::run(sh::cargo(&[&["nextest", "run", "--workspace", "--locked"], &bench[..]].concat()))?;
     sh::run(sh::cargo(&["test", "--doc", "--workspace", "--locked", "--quiet"]))
+}
+
+/// Half a minute; its own build, since atomics are others there.
+fn model() -> Result<()> {
+    let test = ["test", "--locked", "-p", "psyne-channel", "--test", "every_interleaving"];
+    let mut command = sh::cargo(&test);
+    command.env("RUSTFLAGS", "--cfg loom");
+    sh::run(command)
 }

@@ -1,3 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub use psyne_core::Time;
+
+#[cfg(target_os = "linux")]
+pub use psyne_channel as channel;
+#[cfg(target_os = "linux")]
+pub use psyne_channel::{Layout, Message};

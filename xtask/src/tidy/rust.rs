@@ -7,6 +7,8 @@ use super::{File, Finding};
 
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 800;
+/// The only places with `unsafe`. What a macro writes is quoted in psyne-derive.
+const UNSAFE_FOLDERS: &[&str] = &["crates/psyne-channel/src/raw/"];
 /// `crates/x/src/a/b.rs`
 const SOURCE_FOLDERS_MAX: usize = 2;
 
@@ -28,7 +30,38 @@ pub(super) fn check(file: &File) -> Vec<Finding> {
     {
         findings.push(Finding::new(&file.path, "deeper than src/a/b.rs"));
     }
+    if !UNSAFE_FOLDERS.iter().any(|folder| file.path.starts_with(folder)) {
+        let mut places = Unsafe(Vec::new());
+        places.visit_file(&tree);
+        let finding = |line| Finding::new(format!("{}:{line}", file.path), "unsafe: not here");
+        findings.extend(places.0.into_iter().map(finding));
+    }
     findings
+}
+
+/// Lines with blocks, functions, traits or implementations that are unsafe.
+struct Unsafe(Vec<usize>);
+
+impl<'ast> Visit<'ast> for Unsafe {
+    fn visit_expr_unsafe(&mut self, item: &'ast syn::ExprUnsafe) {
+        self.0.push(item.unsafe_token.span.start().line);
+        visit::visit_expr_unsafe(self, item);
+    }
+
+    fn visit_signature(&mut self, item: &'ast syn::Signature) {
+        self.0.extend(item.unsafety.as_ref().map(|token| token.span.start().line));
+        visit::visit_signature(self, item);
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        self.0.extend(item.unsafety.as_ref().map(|token| token.span.start().line));
+        visit::visit_item_impl(self, item);
+    }
+
+    fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
+        self.0.extend(item.unsafety.as_ref().map(|token| token.span.start().line));
+        visit::visit_item_trait(self, item);
+    }
 }
 
 struct Sizes<'a> {
@@ -64,5 +97,21 @@ impl<'ast> Visit<'ast> for Sizes<'_> {
             self.test_lines += item.span().end().line - item.span().start().line + 1;
         }
         visit::visit_item_mod(self, item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsafe_has_its_place() {
+        let bytes = b"fn f() { unsafe { g() } } unsafe impl T for U {} unsafe fn h() {}".to_vec();
+        let in_folder = |folder: &str| {
+            let path = format!("{folder}/x.rs");
+            check(&File { path, bytes: bytes.clone() }).len()
+        };
+        assert_eq!(in_folder("crates/psyne-channel/src"), 3);
+        assert_eq!(in_folder("crates/psyne-channel/src/raw"), 0);
     }
 }

@@ -1,0 +1,395 @@
+//! One ring, many receivers, each at its own pace: a message is written once, whoever reads it.
+//!
+//! A receiver decides what happens if it falls behind by a whole ring: either the sender waits for it
+//! ([`Lag::Block`]), or it loses what was overwritten and is told how much ([`Lag::Skip`]).
+//!
+//! Each slot begins with a number: twice that of its message (from 1) once it is whole, one less
+//! while it is being written. A receiver looks at it before and after it copies the message out, and
+//! throws the copy away if it changed. Copies are made word by word with atomics, so that one that is
+//! overtaken is a wrong value for a moment and nothing worse.
+
+use core::future::poll_fn;
+use core::marker::PhantomData;
+use core::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::ends::{Pressure, Room, Stats};
+use crate::raw::{LINE, Side, Words, load, store};
+use crate::sync::{Ordering, fence};
+use crate::wait::{End, Link, Signal, is_gone, leave};
+use crate::{Config, Error, Message};
+
+/// Words of a slot before its message.
+const HEAD_WORDS: usize = 1;
+
+/// What happens when a receiver falls behind by a whole ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lag {
+    /// The sender finds the channel full and does what its configuration says.
+    Block,
+    /// The oldest messages are overwritten; the receiver is told `Lagged` and goes on after them.
+    Skip,
+}
+
+/// Opens a broadcast between threads of this process. Receivers come by [`Sender::subscribe`].
+///
+/// # Errors
+/// `Config` or `Memory`.
+pub fn channel<T: Message>(config: &Config) -> Result<Sender<T>, Error> {
+    let slots = config.ring_slots()?;
+    let stride = (HEAD_WORDS * 8 + size_of::<T>()).next_multiple_of(LINE);
+    let ring = Words::private(slots, stride)?;
+    let slots = slots as u64;
+    let out = Out { ring, slots, tail: 0, limit: u64::MAX, readers: Vec::new(), slowest: None };
+    let mut signal = Signal::new(config.wait);
+    signal.open(&out);
+    let pressure = Pressure::new(signal, config.full.clone());
+    Ok(Sender { out, pressure, config: config.clone(), _type: PhantomData })
+}
+
+/// A receiver as the sender knows it.
+#[derive(Debug)]
+struct Reader {
+    words: Words,
+    link: Link,
+    lag: Lag,
+    /// Where it was when we last heard.
+    heard: u64,
+}
+
+#[derive(Debug)]
+struct Out {
+    ring: Words,
+    slots: u64,
+    /// Messages sent.
+    tail: u64,
+    /// What may be sent without looking at receivers again.
+    limit: u64,
+    readers: Vec<Reader>,
+    /// The words of the receiver that set the limit.
+    slowest: Option<Words>,
+}
+
+impl End for Out {
+    fn sides(&self) -> (&Side, &Side) {
+        (self.ring.side(), self.slowest.as_ref().unwrap_or(&self.ring).side())
+    }
+}
+
+impl Room for Out {
+    #[inline]
+    fn has_room(&mut self, count: u64) -> Result<bool, Error> {
+        if self.limit - self.tail < count {
+            self.survey();
+        }
+        Ok(self.limit - self.tail >= count)
+    }
+}
+
+impl Out {
+    /// Looks at who holds the ring up. Who is gone does not, nor who claims what can't be.
+    fn survey(&mut self) {
+        let tail = self.tail;
+        self.readers.retain_mut(|reader| {
+            let position = reader.words.side().position().load(Ordering::Acquire);
+            let sane = position >= reader.heard && position <= tail;
+            reader.heard = position;
+            sane && !is_gone(reader.words.side())
+        });
+        let blocking = self.readers.iter().filter(|reader| reader.lag == Lag::Block);
+        let slowest = blocking.min_by_key(|reader| reader.heard);
+        self.limit = slowest.map_or(u64::MAX, |reader| reader.heard + self.slots);
+        self.slowest = slowest.map(|reader| reader.words.clone());
+    }
+
+    #[inline]
+    fn publish<T: Message>(&mut self, message: &T) {
+        let slot = self.ring.slot((self.tail & (self.slots - 1)) as usize);
+        self.tail += 1;
+        // Release: who sees this number sees the position before it, and so how far it lags.
+        slot[0].store(2 * self.tail - 1, Ordering::Release);
+        fence(Ordering::Release);
+        store(&slot[HEAD_WORDS..], message);
+        slot[0].store(2 * self.tail, Ordering::Release);
+        self.ring.side().position().store(self.tail, Ordering::Release);
+    }
+}
+
+/// The end that sends. Dropped, it closes the channel; what was sent can still be received.
+#[derive(Debug)]
+pub struct Sender<T: Message> {
+    out: Out,
+    pressure: Pressure,
+    config: Config,
+    _type: PhantomData<T>,
+}
+
+impl<T: Message> Sender<T> {
+    /// Sends one message to whoever has subscribed. Only receivers with [`Lag::Block`] can make the
+    /// channel full; then its configuration says what happens.
+    ///
+    /// # Errors
+    /// `Full`, `TimedOut`.
+    #[inline]
+    pub fn send(&mut self, message: T) -> Result<(), Error> {
+        self.pressure.room(&mut self.out, 1)?;
+        self.publish(&message);
+        Ok(())
+    }
+
+    /// Sends one message and waits, as a task, as long as it takes.
+    ///
+    /// # Errors
+    /// None today: a broadcast is never closed from the other side.
+    pub async fn send_async(&mut self, message: T) -> Result<(), Error> {
+        poll_fn(|context| self.pressure.poll(&mut self.out, context)).await?;
+        self.publish(&message);
+        Ok(())
+    }
+
+    #[inline]
+    fn publish(&mut self, message: &T) {
+        self.out.publish(message);
+        let ours = self.out.ring.side();
+        let mut gone = false;
+        for reader in &mut self.out.readers {
+            gone |= reader.link.notify(ours, reader.words.side()).is_err();
+        }
+        if gone {
+            self.out.survey();
+        }
+    }
+
+    /// A new receiver of everything that is sent from now on.
+    ///
+    /// # Errors
+    /// `Crowded`, `Memory`.
+    pub fn subscribe(&mut self, lag: Lag) -> Result<Receiver<T>, Error> {
+        self.out.survey();
+        if self.out.readers.len() >= self.config.receivers_max {
+            return Err(Error::Crowded(self.config.receivers_max));
+        }
+        let words = Words::private(0, LINE)?;
+        let at = self.out.tail;
+        words.side().position().store(at, Ordering::Release);
+        let link = Link::to(&self.pressure.signal);
+        let mut signal = Signal::linked(self.config.wait, link);
+        let input = In {
+            ring: self.out.ring.clone(),
+            words: words.clone(),
+            slots: self.out.slots,
+            head: at,
+            told: at,
+            lag,
+        };
+        signal.open(&input);
+        let link = Link::to(&signal);
+        self.out.readers.push(Reader { words, link, lag, heard: at });
+        self.out.survey();
+        Ok(Receiver { input, signal, lost: 0, _type: PhantomData })
+    }
+
+    /// Receivers that are there.
+    pub fn receivers(&mut self) -> usize {
+        self.out.survey();
+        self.out.readers.len()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.pressure.stats(self.out.tail)
+    }
+}
+
+impl<T: Message> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let ours = self.out.ring.side();
+        leave(ours);
+        for reader in &mut self.out.readers {
+            reader.link.close(ours, reader.words.side());
+        }
+    }
+}
+
+#[derive(Debug)]
+struct In {
+    ring: Words,
+    words: Words,
+    slots: u64,
+    /// Messages received or lost since the sender began.
+    head: u64,
+    /// What of `head` the sender was told.
+    told: u64,
+    lag: Lag,
+}
+
+impl End for In {
+    fn sides(&self) -> (&Side, &Side) {
+        (self.words.side(), self.ring.side())
+    }
+}
+
+impl In {
+    /// The next message, if it is there and still whole.
+    #[inline]
+    fn read<T: Message>(&mut self) -> Result<Option<T>, Error> {
+        let slot = self.ring.slot((self.head & (self.slots - 1)) as usize);
+        let due = 2 * (self.head + 1);
+        let number = slot[0].load(Ordering::Acquire);
+        if number < due {
+            return Ok(None);
+        }
+        if number == due {
+            let message = load(&slot[HEAD_WORDS..]);
+            fence(Ordering::Acquire);
+            if slot[0].load(Ordering::Relaxed) == due {
+                self.head += 1;
+                return Ok(Some(message));
+            }
+        }
+        Err(self.skip())
+    }
+
+    /// Goes on after what was overwritten, an eighth of the ring before the sender does that again.
+    #[cold]
+    fn skip(&mut self) -> Error {
+        // The number that showed it may have been read relaxed: its sender's position comes with it.
+        fence(Ordering::Acquire);
+        let tail = self.ring.side().position().load(Ordering::Acquire);
+        let kept = self.slots - (self.slots / 8).max(1);
+        match tail.checked_sub(kept).and_then(|next| next.checked_sub(self.head)) {
+            Some(lost) if lost > 0 && self.lag == Lag::Skip => {
+                self.head += lost;
+                Error::Lagged(lost)
+            }
+            _ => Error::Corrupt("the sender overwrote what it had not sent or not been given"),
+        }
+    }
+
+    /// Says where we are, if that is worth it or `now`; true if it was.
+    #[inline]
+    fn tell(&mut self, now: bool) -> bool {
+        let news = self.head - self.told;
+        if self.lag == Lag::Skip || news == 0 || (!now && news * 8 < self.slots) {
+            return false;
+        }
+        self.told = self.head;
+        self.words.side().position().store(self.head, Ordering::Release);
+        true
+    }
+}
+
+/// An end that receives. Dropped, it is forgotten by the sender.
+#[derive(Debug)]
+pub struct Receiver<T: Message> {
+    input: In,
+    signal: Signal,
+    lost: u64,
+    _type: PhantomData<T>,
+}
+
+impl<T: Message> Receiver<T> {
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// `Lagged`; `Closed` after the last message of a sender that is gone; `Corrupt`.
+    #[inline]
+    pub fn recv(&mut self) -> Result<T, Error> {
+        match self.input.read() {
+            Ok(None) => self.wait(None),
+            other => self.count(other.transpose().expect("none was handled")),
+        }
+    }
+
+    /// Waits for the next message for so long.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Lagged`, `Closed`, `Corrupt`.
+    pub fn recv_timeout(&mut self, time: Duration) -> Result<T, Error> {
+        self.wait(Some(Instant::now() + time))
+    }
+
+    /// The next message, if it is there.
+    ///
+    /// # Errors
+    /// `Lagged`, `Closed`, `Corrupt`.
+    pub fn try_recv(&mut self) -> Result<Option<T>, Error> {
+        let mut found = self.input.read().transpose();
+        if found.is_none() {
+            let gone = is_gone(self.input.ring.side());
+            found = self.input.read().transpose();
+            if found.is_none() && gone {
+                return Err(Error::Closed(crate::Reason::Finished));
+            }
+        }
+        match found {
+            Some(found) => self.count(found).map(Some),
+            None => {
+                self.tell();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Waits for the next message, as a task.
+    ///
+    /// # Errors
+    /// `Lagged`, `Closed`, `Corrupt`.
+    pub async fn recv_async(&mut self) -> Result<T, Error> {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// The next message, or the task is woken when it comes.
+    ///
+    /// # Errors
+    /// `Lagged`, `Closed`, `Corrupt`.
+    pub fn poll_recv(&mut self, context: &Context<'_>) -> Poll<Result<T, Error>> {
+        let polled = self.signal.poll(&mut self.input, context, In::read);
+        match polled {
+            Poll::Ready(found) => Poll::Ready(self.count(found)),
+            Poll::Pending => {
+                self.tell();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Slots received or lost, and how this end waited. What was lost is counted as `refused`.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let (waits, sleeps) = self.signal.counts();
+        Stats { slots: self.input.head, refused: self.lost, waits, sleeps }
+    }
+
+    fn wait(&mut self, limit: Option<Instant>) -> Result<T, Error> {
+        self.tell();
+        let found = self.signal.block(&mut self.input, limit, In::read);
+        self.count(found)
+    }
+
+    #[inline]
+    fn count(&mut self, found: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::Lagged(lost)) = found {
+            self.lost += lost;
+        }
+        if self.input.tell(false) {
+            self.signal.kept_up(&self.input);
+            let _ = self.signal.notify(&self.input);
+        }
+        found
+    }
+
+    fn tell(&mut self) {
+        if self.input.tell(true) {
+            // A sender that is gone has left messages to be read.
+            let _ = self.signal.notify(&self.input);
+        }
+    }
+}
+
+impl<T: Message> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.signal.close(&self.input);
+    }
+}

@@ -1,0 +1,268 @@
+//! The untyped ends of a queue: a lane, its waiting, and what a full channel means.
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::raw::{Consumer, Format, Producer, lane};
+use crate::wait::{End, Signal, is_gone, pair};
+use crate::{Ask, Config, Error, Full, Reason, Verdict};
+
+/// What an end has done so far. Kept privately by the end that counts: asking costs the other
+/// nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Slots sent or received: messages, or lines of a channel of bytes.
+    pub slots: u64,
+    /// Messages that a full channel refused.
+    pub refused: u64,
+    /// How often this end had to wait.
+    pub waits: u64,
+    /// How often it slept while it waited: each is a system call or a task put aside.
+    pub sleeps: u64,
+}
+
+/// Makes both ends.
+pub(crate) fn open(config: &Config, stride: usize, format: Format) -> Result<(Tx, Rx), Error> {
+    let (producer, consumer) = lane(config.ring_slots()?, stride, format)?;
+    let (mut sending, mut receiving) = pair(config.wait);
+    sending.open(&producer);
+    receiving.open(&consumer);
+    let pressure = Pressure::new(sending, config.full.clone());
+    let tx = Tx { lane: producer, pressure };
+    Ok((tx, Rx { lane: consumer, signal: receiving }))
+}
+
+/// A ring as its sender sees it.
+pub(crate) trait Room: End {
+    /// Whether `count` slots are free now.
+    fn has_room(&mut self, count: u64) -> Result<bool, Error>;
+}
+
+impl Room for Producer {
+    #[inline]
+    fn has_room(&mut self, count: u64) -> Result<bool, Error> {
+        self.has_free(count)
+    }
+}
+
+/// What a sender does about a full ring.
+#[derive(Debug)]
+pub(crate) struct Pressure {
+    /// Its waiting and waking.
+    pub(crate) signal: Signal,
+    full: Full,
+    refused: u64,
+}
+
+impl Pressure {
+    pub(crate) fn new(signal: Signal, full: Full) -> Self {
+        Self { signal, full, refused: 0 }
+    }
+
+    /// Makes sure that `count` slots are free, by whatever the policy allows.
+    #[inline]
+    pub(crate) fn room(&mut self, ring: &mut impl Room, count: u64) -> Result<(), Error> {
+        if ring.has_room(count)? { Ok(()) } else { self.make_room(ring, count) }
+    }
+
+    #[cold]
+    fn make_room(&mut self, ring: &mut impl Room, count: u64) -> Result<(), Error> {
+        let result = match self.full.clone() {
+            Full::Block => self.block(ring, count, None),
+            Full::BlockFor(time) => self.block(ring, count, Some(time)),
+            Full::Refuse => Err(full(ring)),
+            Full::Retry { times, pause } => self.retry(ring, count, (times, pause)),
+            Full::Ask(ask) => self.ask(ring, count, &ask),
+        };
+        self.refused += u64::from(result == Err(Error::Full));
+        result
+    }
+
+    fn block(
+        &mut self,
+        ring: &mut impl Room,
+        count: u64,
+        time: Option<Duration>,
+    ) -> Result<(), Error> {
+        let limit = time.map(|time| Instant::now() + time);
+        self.signal.block(ring, limit, |ring| Ok(ring.has_room(count)?.then_some(())))
+    }
+
+    fn retry(
+        &mut self,
+        ring: &mut impl Room,
+        count: u64,
+        (times, pause): (u32, Duration),
+    ) -> Result<(), Error> {
+        for time in 0..times {
+            match self.block(ring, count, Some(pause.saturating_mul(1 << time.min(20)))) {
+                Err(Error::TimedOut) => {}
+                other => return other,
+            }
+        }
+        Err(Error::Full)
+    }
+
+    fn ask(&mut self, ring: &mut impl Room, count: u64, ask: &Ask) -> Result<(), Error> {
+        let mut times = 0;
+        while !ring.has_room(count)? {
+            if full(ring) != Error::Full {
+                return Err(full(ring));
+            }
+            times += 1;
+            match ask.decide(times) {
+                Verdict::Again => {}
+                Verdict::Refuse => return Err(Error::Full),
+                Verdict::WaitFor(time) => match self.block(ring, count, Some(time)) {
+                    Err(Error::TimedOut) => {}
+                    other => return other,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`room`](Self::room) for a task, which always waits.
+    pub(crate) fn poll(
+        &mut self,
+        ring: &mut impl Room,
+        context: &Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        self.signal.poll(ring, context, |ring| Ok(ring.has_room(1)?.then_some(())))
+    }
+
+    /// What was done so far; `slots` were sent.
+    pub(crate) fn stats(&self, slots: u64) -> Stats {
+        let (waits, sleeps) = self.signal.counts();
+        Stats { slots, refused: self.refused, waits, sleeps }
+    }
+}
+
+/// What to answer if there is no room: a channel without receiver is closed, not full.
+#[cold]
+pub(crate) fn full(ring: &impl End) -> Error {
+    if is_gone(ring.sides().1) { Error::Closed(Reason::Finished) } else { Error::Full }
+}
+
+/// The end of a queue that sends.
+#[derive(Debug)]
+pub(crate) struct Tx {
+    /// Its slots.
+    pub(crate) lane: Producer,
+    pressure: Pressure,
+}
+
+impl Tx {
+    /// Makes sure that `count` slots are free, by whatever the policy allows.
+    #[inline]
+    pub(crate) fn room(&mut self, count: u64) -> Result<(), Error> {
+        self.pressure.room(&mut self.lane, count)
+    }
+
+    /// As [`room`](Self::room) for a task, which always waits.
+    pub(crate) fn poll_room(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.pressure.poll(&mut self.lane, context)
+    }
+
+    /// Hands `count` slots over and wakes the receiver.
+    #[inline]
+    pub(crate) fn commit(&mut self, count: u64) -> Result<(), Error> {
+        self.lane.publish(count);
+        self.pressure.signal.notify(&self.lane)
+    }
+
+    /// What was done so far.
+    pub(crate) fn stats(&self) -> Stats {
+        self.pressure.stats(self.lane.published())
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        self.pressure.signal.close(&self.lane);
+    }
+}
+
+/// The end of a queue that receives.
+#[derive(Debug)]
+pub(crate) struct Rx {
+    /// Its slots.
+    pub(crate) lane: Consumer,
+    signal: Signal,
+}
+
+impl Rx {
+    /// Whether a message is there now.
+    #[inline]
+    pub(crate) fn look(&mut self) -> Result<bool, Error> {
+        if self.lane.has(1)? { Ok(true) } else { self.look_again() }
+    }
+
+    /// Nothing there: a good moment to say what is free, and to see whether anybody is left.
+    fn look_again(&mut self) -> Result<bool, Error> {
+        self.tell();
+        match self.signal.notify(&self.lane) {
+            Ok(()) => Ok(false),
+            Err(gone) if !self.lane.has(1)? => Err(gone),
+            Err(_) => Ok(true),
+        }
+    }
+
+    /// Waits for a message.
+    #[inline]
+    pub(crate) fn wait(&mut self, time: Option<Duration>) -> Result<(), Error> {
+        if self.lane.has(1)? { Ok(()) } else { self.wait_slowly(time) }
+    }
+
+    fn wait_slowly(&mut self, time: Option<Duration>) -> Result<(), Error> {
+        self.tell();
+        let limit = time.map(|time| Instant::now() + time);
+        self.signal.block(&mut self.lane, limit, Self::is_there)
+    }
+
+    /// As [`wait`](Self::wait) for a task.
+    pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        if let Err(error) = self.lane.has(1) {
+            return Poll::Ready(Err(error));
+        }
+        if self.lane.ready() == 0 {
+            self.tell();
+        }
+        self.signal.poll(&mut self.lane, context, Self::is_there)
+    }
+
+    fn is_there(lane: &mut Consumer) -> Result<Option<()>, Error> {
+        Ok(lane.has(1)?.then_some(()))
+    }
+
+    /// Gives slots back, and wakes a sender that waits for them.
+    #[inline]
+    pub(crate) fn release(&mut self, count: u64) {
+        if self.lane.release(count) {
+            self.signal.kept_up(&self.lane);
+            // A sender that is gone has left messages to be read: not this call's business.
+            let _ = self.signal.notify(&self.lane);
+        }
+    }
+
+    /// Says at once what is free.
+    pub(crate) fn tell(&mut self) {
+        if self.lane.tell() {
+            let _ = self.signal.notify(&self.lane);
+        }
+    }
+
+    /// What was done so far.
+    pub(crate) fn stats(&self) -> Stats {
+        let (waits, sleeps) = self.signal.counts();
+        Stats { slots: self.lane.received(), refused: 0, waits, sleeps }
+    }
+}
+
+impl Drop for Rx {
+    fn drop(&mut self) {
+        self.lane.tell();
+        self.signal.close(&self.lane);
+    }
+}

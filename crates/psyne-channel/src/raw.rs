@@ -1,0 +1,23 @@
+//! Everything unsafe of the crate: memory, messages as bytes, the ownership of slots, futex,
+//! copies.
+//!
+//! Each block does one operation and names what it owes. What leaves this module is safe.
+
+mod copy;
+mod futex;
+mod lane;
+#[cfg(not(loom))]
+mod map;
+mod message;
+#[cfg(loom)]
+#[path = "raw/model.rs"]
+mod region;
+#[cfg(not(loom))]
+mod region;
+
+pub(crate) use copy::copy;
+pub(crate) use futex::{wait, wake};
+pub(crate) use lane::{Consumer, Format, Producer, lane};
+pub use message::{Layout, Message};
+pub(crate) use message::{load, store, view, view_mut};
+pub(crate) use region::{LINE, Side, Words};

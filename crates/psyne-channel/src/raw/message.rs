@@ -1,0 +1,220 @@
+//! Plain data: values that are their bytes.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// Plain data that may lie in shared memory: `#[derive(psyne::Message)]` on a `#[repr(C)]` struct.
+///
+/// # Safety
+/// For the type that implements it:
+/// - any bits are a value, so that memory of a faulty or hostile sender can be looked at;
+/// - it has no padding, so that each byte is initialised and nothing else leaks out;
+/// - it holds no pointer, reference or interior mutability, and nothing to drop;
+/// - its alignment is at most that of a line, 64 bytes;
+/// - `LAYOUT` differs from that of every type that means something else by the same bytes.
+pub unsafe trait Message: Copy + Send + Sync + 'static {
+    /// What the other side must have, too.
+    const LAYOUT: Layout;
+}
+
+/// Name, size, alignment and a hash of the fields of a message: equal if two sides mean the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// FNV-1a (64 bits) over names, sizes, alignments and the hashes of the fields' types, in
+    /// order.
+    pub hash: u64,
+    /// Bytes of a message.
+    pub size: usize,
+    /// Its alignment in bytes.
+    pub align: usize,
+}
+
+impl Layout {
+    /// A layout without fields yet: the start of what the derive builds.
+    #[must_use]
+    pub const fn of<T>(name: &str) -> Self {
+        let (size, align) = (size_of::<T>(), align_of::<T>());
+        let hash = fnv(fnv(fnv(FNV_START, name.as_bytes()), &number(size)), &number(align));
+        Self { hash, size, align }
+    }
+
+    /// The same with one more field.
+    #[must_use]
+    pub const fn field(self, name: &str, of: Self) -> Self {
+        let hash = fnv(fnv(self.hash, name.as_bytes()), &of.hash.to_le_bytes());
+        Self { hash, ..self }
+    }
+}
+
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+const fn number(value: usize) -> [u8; 8] {
+    (value as u64).to_le_bytes()
+}
+
+/// Fowler, Noll, Vo: FNV-1a. A length stands before the bytes, so that "ab","c" is not "a","bc".
+const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
+    let length = number(bytes.len());
+    let mut at = 0;
+    while at < length.len() + bytes.len() {
+        let byte = if at < length.len() { length[at] } else { bytes[at - length.len()] };
+        hash = (hash ^ byte as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    hash
+}
+
+macro_rules! plain {
+    ($($type:ty),*) => {$(
+        // SAFETY: a number: any bits are a value, no padding, no pointer, alignment ≤ 16; its name
+        // is in the layout.
+        unsafe impl Message for $type {
+            const LAYOUT: Layout = Layout::of::<$type>(stringify!($type));
+        }
+    )*};
+}
+plain!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64);
+
+// SAFETY: an array is its elements without gaps, so each obligation is that of the element; the
+// layout holds the element's and, by the size, the number.
+unsafe impl<T: Message, const N: usize> Message for [T; N] {
+    const LAYOUT: Layout = Layout::of::<[T; N]>("[]").field("0", T::LAYOUT);
+}
+
+// SAFETY: no bytes at all.
+unsafe impl Message for () {
+    const LAYOUT: Layout = Layout::of::<()>("()");
+}
+
+/// The message that the first bytes are.
+///
+/// Panics if there are too few of them or they are not aligned: rings make neither.
+#[inline]
+pub(crate) fn view<T: Message>(bytes: &[u8]) -> &T {
+    let start = bytes.as_ptr().cast::<T>();
+    assert!(bytes.len() >= size_of::<T>() && start.is_aligned(), "a slot fits its message");
+    // SAFETY: the assertion above: `start` is aligned and heads `size_of::<T>()` bytes, which
+    // `bytes` keeps alive and unwritten for the lifetime of the result; T is a Message, so any
+    // initialised bytes are a T.
+    unsafe { &*start }
+}
+
+/// The message that the first bytes are, to be written.
+///
+/// Panics if there are too few of them or they are not aligned: rings make neither.
+#[inline]
+pub(crate) fn view_mut<T: Message>(bytes: &mut [u8]) -> &mut T {
+    let start = bytes.as_mut_ptr().cast::<T>();
+    assert!(bytes.len() >= size_of::<T>() && start.is_aligned(), "a slot fits its message");
+    // SAFETY: as in `view`, and `bytes` is borrowed mutably for the lifetime of the result; T has
+    // no padding, so whatever is written through it leaves each byte initialised.
+    unsafe { &mut *start }
+}
+
+/// Copies a message into words that others may read meanwhile: they see words of several messages
+/// at worst, never half a word. Words beyond the message stay as they are.
+///
+/// Panics if there are too few.
+#[inline]
+pub(crate) fn store<T: Message>(words: &[AtomicU64], message: &T) {
+    let start = (&raw const *message).cast::<u8>();
+    // SAFETY: a message has no padding, so each of its bytes is initialised; the slice is as long
+    // as the message and lives shorter.
+    let bytes = unsafe { core::slice::from_raw_parts(start, size_of::<T>()) };
+    assert!(bytes.len() <= words.len() * 8, "a slot fits its message");
+    let (whole, rest) = bytes.as_chunks::<8>();
+    for (word, chunk) in words.iter().zip(whole) {
+        word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+    }
+    if !rest.is_empty() {
+        let mut chunk = [0; 8];
+        chunk[..rest.len()].copy_from_slice(rest);
+        words[whole.len()].store(u64::from_ne_bytes(chunk), Ordering::Relaxed);
+    }
+}
+
+/// The message that lies in words, as they are one after the other: whether they belong together
+/// is for the caller to find out.
+///
+/// Panics if there are too few.
+#[inline]
+pub(crate) fn load<T: Message>(words: &[AtomicU64]) -> T {
+    let message = core::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: T is a Message: any bits are a value, so zeros are.
+    let mut message = unsafe { message.assume_init() };
+    let start = (&raw mut message).cast::<u8>();
+    // SAFETY: the bytes of `message`, all initialised, borrowed by nobody else while the slice
+    // lives; whatever is written to them is a value.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(start, size_of::<T>()) };
+    assert!(bytes.len() <= words.len() * 8, "a slot fits its message");
+    let (whole, rest) = bytes.as_chunks_mut::<8>();
+    for (word, chunk) in words.iter().zip(whole.iter_mut()) {
+        *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
+    }
+    if !rest.is_empty() {
+        let chunk = words[whole.len()].load(Ordering::Relaxed).to_ne_bytes();
+        rest.copy_from_slice(&chunk[..rest.len()]);
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy, psyne_derive::Message)]
+    #[message(crate = crate)]
+    #[repr(C)]
+    struct Pair {
+        a: u32,
+        b: u32,
+    }
+
+    mod other {
+        #[derive(Clone, Copy, psyne_derive::Message)]
+        #[message(crate = crate)]
+        #[repr(C)]
+        pub(super) struct Pair {
+            b: u32,
+            a: u32,
+        }
+    }
+
+    #[test]
+    fn layouts_differ_where_meanings_do() {
+        let all = [
+            Pair::LAYOUT,
+            other::Pair::LAYOUT,
+            <[u32; 2]>::LAYOUT,
+            <[u32; 3]>::LAYOUT,
+            <[f32; 2]>::LAYOUT,
+            u64::LAYOUT,
+            f64::LAYOUT,
+            <()>::LAYOUT,
+        ];
+        for (index, layout) in all.iter().enumerate() {
+            assert!(all[..index].iter().all(|other| other.hash != layout.hash), "{index}");
+        }
+        assert_eq!((Pair::LAYOUT.size, Pair::LAYOUT.align), (8, 4));
+    }
+
+    #[test]
+    fn bytes_are_looked_at_as_messages() {
+        let mut lines = [0_u64; 2];
+        let bytes = view_mut::<[u8; 16]>(bytes(&mut lines));
+        *view_mut::<Pair>(bytes) = Pair { a: 1, b: 2 };
+        assert_eq!(view::<Pair>(bytes).b, 2);
+        assert_eq!(bytes[..8], [1, 0, 0, 0, 2, 0, 0, 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "fits")]
+    fn too_few_bytes_are_misuse() {
+        let _ = view::<Pair>(&[0; 7]);
+    }
+
+    fn bytes(words: &mut [u64; 2]) -> &mut [u8] {
+        let start = words.as_mut_ptr().cast::<u8>();
+        // SAFETY: 16 initialised bytes, borrowed mutably as long as the result.
+        unsafe { core::slice::from_raw_parts_mut(start, 16) }
+    }
+}

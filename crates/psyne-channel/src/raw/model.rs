@@ -1,0 +1,145 @@
+//! Regions as loom sees them: the same words and slots, with each access recorded.
+//!
+//! What it does not show: memory shared with another process, and payloads larger than a slot.
+
+use std::sync::Arc;
+
+use loom::cell::UnsafeCell;
+
+use crate::Error;
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
+
+/// What one side tells the other.
+#[derive(Debug)]
+pub(crate) struct Side {
+    position: AtomicU64,
+    attention: AtomicU32,
+    bell: AtomicU32,
+}
+
+impl Side {
+    /// Sender: messages published. Receiver: messages whose slots are free again.
+    pub(crate) fn position(&self) -> &AtomicU64 {
+        &self.position
+    }
+
+    /// Whether it is awake, may sleep, sleeps or is gone (`wait.rs`).
+    pub(crate) fn attention(&self) -> &AtomicU32 {
+        &self.attention
+    }
+
+    /// Counts how often it rang for the other side.
+    pub(crate) fn bell(&self) -> &AtomicU32 {
+        &self.bell
+    }
+}
+
+/// The memory of one side.
+#[derive(Clone, Debug)]
+pub(crate) struct Region(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    side: Side,
+    sequences: Vec<AtomicU64>,
+    slots: Vec<UnsafeCell<[u64; 16]>>,
+    stride: usize,
+}
+
+// SAFETY: loom checks every access to `slots`, which is the only part that is not Sync by itself.
+unsafe impl Send for Inner {}
+// SAFETY: as above.
+unsafe impl Sync for Inner {}
+
+impl Region {
+    /// Words and slots of at most 128 bytes.
+    pub(crate) fn private(slots: usize, stride: usize) -> Result<Self, Error> {
+        assert!(stride <= 128, "a model is small");
+        let side = Side {
+            position: AtomicU64::new(0),
+            attention: AtomicU32::new(0),
+            bell: AtomicU32::new(0),
+        };
+        let sequences = (0..slots).map(|_| AtomicU64::new(0)).collect();
+        let slots = (0..slots).map(|_| UnsafeCell::new([0; 16])).collect();
+        Ok(Self(Arc::new(Inner { side, sequences, slots, stride })))
+    }
+
+    /// Its words.
+    pub(crate) fn side(&self) -> &Side {
+        &self.0.side
+    }
+
+    /// The sequence number of slot `index`.
+    pub(crate) fn sequence(&self, index: usize) -> &AtomicU64 {
+        &self.0.sequences[index]
+    }
+
+    /// The first 8 bytes of slot `index`.
+    ///
+    /// # Safety
+    /// Nobody writes them meanwhile: loom checks it.
+    pub(super) unsafe fn word(&self, index: usize) -> u64 {
+        // SAFETY: initialised and aligned, unwritten by the caller's promise.
+        self.0.slots[index].with(|slot| unsafe { slot.cast::<u64>().read() })
+    }
+
+    /// Bytes of one slot to read.
+    ///
+    /// # Safety
+    /// Nobody writes them while the result lives: loom checks it for the moment of the call.
+    pub(super) unsafe fn bytes(&self, index: usize, skip: usize, bytes: usize) -> &[u8] {
+        assert!(skip + bytes <= self.0.stride, "a model lends one slot");
+        let start = self.0.slots[index].with(|slot| slot.cast::<u8>());
+        // SAFETY: within the 128 bytes of the slot.
+        let start = unsafe { start.add(skip) };
+        // SAFETY: initialised, alive as long as `self`, unwritten by the caller's promise.
+        unsafe { core::slice::from_raw_parts(start, bytes) }
+    }
+
+    /// Bytes of one slot to write.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes them while the result lives: loom checks the moment of the call.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the caller promises what the borrow checker can't see"
+    )]
+    pub(super) unsafe fn bytes_mut(&self, index: usize, skip: usize, bytes: usize) -> &mut [u8] {
+        assert!(skip + bytes <= self.0.stride, "a model lends one slot");
+        let start = self.0.slots[index].with_mut(|slot| slot.cast::<u8>());
+        // SAFETY: within the 128 bytes of the slot.
+        let start = unsafe { start.add(skip) };
+        // SAFETY: initialised, alive as long as `self`, ours alone by the caller's promise.
+        unsafe { core::slice::from_raw_parts_mut(start, bytes) }
+    }
+}
+
+/// A region whose slots are words that anybody reads and one side writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Words {
+    region: Region,
+    slots: Arc<Vec<Vec<AtomicU64>>>,
+}
+
+impl Words {
+    /// Words and slots of at most 128 bytes.
+    pub(crate) fn private(slots: usize, stride: usize) -> Result<Self, Error> {
+        let words = |_| (0..stride / 8).map(|_| AtomicU64::new(0)).collect();
+        let words = Arc::new((0..slots).map(words).collect());
+        Ok(Self { region: Region::private(0, stride)?, slots: words })
+    }
+
+    /// The words of its side.
+    pub(crate) fn side(&self) -> &Side {
+        self.region.side()
+    }
+
+    /// The words of slot `index`.
+    pub(crate) fn slot(&self, index: usize) -> &[AtomicU64] {
+        &self.slots[index]
+    }
+}

@@ -1,0 +1,171 @@
+//! The memory of one side of a ring: the words that it tells the other, and its slots.
+
+use core::ptr::NonNull;
+use core::slice;
+use std::sync::Arc;
+
+use super::map::Map;
+use crate::Error;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
+
+/// Where the slots begin: on a page of their own, so that the words before can have other rights.
+const SLOTS_OFFSET: usize = 4096;
+
+/// Two lines: processors fetch lines in pairs.
+#[repr(C, align(128))]
+struct Apart<T>(T);
+
+/// What one side tells the other.
+#[repr(C)]
+pub(crate) struct Side {
+    position: Apart<AtomicU64>,
+    state: Apart<(AtomicU32, AtomicU32)>,
+}
+
+impl Side {
+    /// Sender: messages published. Receiver: messages whose slots are free again.
+    #[inline]
+    pub(crate) fn position(&self) -> &AtomicU64 {
+        &self.position.0
+    }
+
+    /// Whether it is awake, may sleep, sleeps or is gone (`wait.rs`).
+    #[inline]
+    pub(crate) fn attention(&self) -> &AtomicU32 {
+        &self.state.0.0
+    }
+
+    /// Counts how often it rang for the other side, which sleeps on this word.
+    #[inline]
+    pub(crate) fn bell(&self) -> &AtomicU32 {
+        &self.state.0.1
+    }
+}
+
+/// The memory of one side.
+#[derive(Clone, Debug)]
+pub(crate) struct Region {
+    /// The mapping's first byte, here so that a message costs one load less.
+    start: NonNull<u8>,
+    slots: usize,
+    stride: usize,
+    _map: Arc<Map>,
+}
+
+// SAFETY: the pointer is the mapping's, which is Send and kept alive by `_map`; what is done
+// through it is argued for where it is done.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Words and slots for threads of this process. `stride` is a multiple of a line.
+    pub(crate) fn private(slots: usize, stride: usize) -> Result<Self, Error> {
+        assert!(stride.is_multiple_of(LINE), "slots begin at lines");
+        let bytes = slots.checked_mul(stride).and_then(|bytes| bytes.checked_add(SLOTS_OFFSET));
+        let bytes = bytes.ok_or(Error::Config("slots times their size is no number"))?;
+        let map = Arc::new(Map::private(bytes)?);
+        Ok(Self { start: map.start(), slots, stride, _map: map })
+    }
+
+    /// Its words.
+    #[inline]
+    pub(crate) fn side(&self) -> &Side {
+        let side = self.start.cast::<Side>();
+        // SAFETY: a page-aligned mapping of at least SLOTS_OFFSET zeroed bytes begins here and
+        // lives as long as `self`; a Side is smaller, made of atomics only (any bits are a value),
+        // and nobody makes another kind of reference to these bytes.
+        unsafe { side.as_ref() }
+    }
+
+    /// The word at the start of slot `index`: its sequence number.
+    #[inline]
+    pub(crate) fn sequence(&self, index: usize) -> &AtomicU64 {
+        let word = self.slot(index, 0, 8).cast::<AtomicU64>();
+        // SAFETY: `slot` answers memory of the mapping that lives as long as `self`, aligned to a
+        // line; an atomic has no invalid bits. Only lanes whose slots begin with a sequence number
+        // call this: they leave these 8 bytes out of what they lend.
+        unsafe { word.as_ref() }
+    }
+
+    /// The first 8 bytes of slot `index`, read once, whatever another process does to them.
+    ///
+    /// # Safety
+    /// Nobody of this process writes them meanwhile.
+    #[inline]
+    pub(super) unsafe fn word(&self, index: usize) -> u64 {
+        let word = self.slot(index, 0, 8).cast::<AtomicU64>();
+        // SAFETY: as in `sequence`; that nobody writes them otherwise is the caller's promise.
+        unsafe { word.as_ref() }.load(Ordering::Relaxed)
+    }
+
+    /// `bytes` bytes from `skip` bytes into slot `index` on.
+    ///
+    /// Panics unless they lie within the slots.
+    #[inline]
+    fn slot(&self, index: usize, skip: usize, bytes: usize) -> NonNull<u8> {
+        let offset = index * self.stride + skip;
+        assert!(offset + bytes <= self.slots * self.stride, "a slot lies within its region");
+        // SAFETY: `private` made the mapping SLOTS_OFFSET + slots × stride bytes long, so by the
+        // assertion the result is within it; index and skip are below 2^47, so nothing overflows.
+        unsafe { self.start.add(SLOTS_OFFSET + offset) }
+    }
+
+    /// Those bytes to read.
+    ///
+    /// # Safety
+    /// Nobody of this process writes them, through whatever clone, while the result lives.
+    #[inline]
+    pub(super) unsafe fn bytes(&self, index: usize, skip: usize, bytes: usize) -> &[u8] {
+        let start = self.slot(index, skip, bytes);
+        // SAFETY: `slot` checked that they lie in the mapping, which lives as long as `self` and
+        // was zeroed by the kernel, so is initialised; that nobody writes is the caller's promise.
+        unsafe { slice::from_raw_parts(start.as_ptr(), bytes) }
+    }
+
+    /// Those bytes to write.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes them, through whatever clone, while the result lives.
+    #[inline]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the caller promises what the borrow checker can't see"
+    )]
+    pub(super) unsafe fn bytes_mut(&self, index: usize, skip: usize, bytes: usize) -> &mut [u8] {
+        let start = self.slot(index, skip, bytes);
+        // SAFETY: as in `bytes`; that nobody else looks is the caller's promise.
+        unsafe { slice::from_raw_parts_mut(start.as_ptr(), bytes) }
+    }
+}
+
+/// A region whose slots are words that anybody reads and one side writes, at any time: nothing in
+/// it is ever lent as bytes, so nothing has to be proved about who does what when.
+#[derive(Clone, Debug)]
+pub(crate) struct Words(Region);
+
+impl Words {
+    /// Words for threads of this process. `stride` is a multiple of a line.
+    pub(crate) fn private(slots: usize, stride: usize) -> Result<Self, Error> {
+        Region::private(slots, stride).map(Self)
+    }
+
+    /// The words of its side.
+    #[inline]
+    pub(crate) fn side(&self) -> &Side {
+        self.0.side()
+    }
+
+    /// The words of slot `index`.
+    #[inline]
+    pub(crate) fn slot(&self, index: usize) -> &[AtomicU64] {
+        let start = self.0.slot(index, 0, self.0.stride).cast::<AtomicU64>();
+        // SAFETY: `slot` checked that a stride's bytes lie in the mapping, zeroed, aligned to a
+        // line and alive as long as `self`; atomics have no invalid bits, and the region is only
+        // reached through this type, which makes no other kind of reference to slots.
+        unsafe { slice::from_raw_parts(start.as_ptr(), self.0.stride / 8) }
+    }
+}

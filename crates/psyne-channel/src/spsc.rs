@@ -1,0 +1,317 @@
+//! A queue of typed messages with one sender and one receiver, in order, nothing lost.
+
+use core::future::poll_fn;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use core::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::ends::{self, Rx, Stats, Tx, full};
+use crate::raw::{Format, LINE, view, view_mut};
+use crate::{Config, Error, Message};
+
+/// How messages of this type are announced, and the bytes of a slot.
+const fn shape<T: Message>() -> (Format, usize) {
+    assert!(align_of::<T>() <= LINE, "a Message is aligned to a line at most");
+    if size_of::<T>() + Format::Line.overhead() <= LINE && align_of::<T>() <= 8 {
+        (Format::Line, LINE)
+    } else {
+        (Format::Wide, size_of::<T>().next_multiple_of(LINE))
+    }
+}
+
+/// Opens a queue between threads of this process.
+///
+/// # Errors
+/// `Config` or `Memory`.
+pub fn channel<T: Message>(config: &Config) -> Result<(Sender<T>, Receiver<T>), Error> {
+    let (format, stride) = const { shape::<T>() };
+    let (tx, rx) = ends::open(config, stride, format)?;
+    Ok((Sender { tx, _type: PhantomData }, Receiver { rx, _type: PhantomData }))
+}
+
+/// The end that sends. Dropped, it closes the channel; what was sent can still be received.
+#[derive(Debug)]
+pub struct Sender<T: Message> {
+    tx: Tx,
+    _type: PhantomData<T>,
+}
+
+impl<T: Message> Sender<T> {
+    /// Sends one message; a full channel is treated as its configuration says.
+    ///
+    /// # Errors
+    /// `Full`, `TimedOut`, `Closed`, `Corrupt`.
+    #[inline]
+    pub fn send(&mut self, message: T) -> Result<(), Error> {
+        self.tx.room(1)?;
+        *view_mut(self.tx.lane.slot(0, 1)) = message;
+        self.tx.commit(1)
+    }
+
+    /// Sends one message if there is room now, whatever the configuration says.
+    ///
+    /// # Errors
+    /// `Full`, `Closed`, `Corrupt`.
+    #[inline]
+    pub fn try_send(&mut self, message: T) -> Result<(), Error> {
+        if !self.tx.lane.has_free(1)? {
+            return Err(full(&self.tx.lane));
+        }
+        *view_mut(self.tx.lane.slot(0, 1)) = message;
+        self.tx.commit(1)
+    }
+
+    /// Sends one message and waits, as a task, as long as it takes.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    pub async fn send_async(&mut self, message: T) -> Result<(), Error> {
+        poll_fn(|context| self.tx.poll_room(context)).await?;
+        *view_mut(self.tx.lane.slot(0, 1)) = message;
+        self.tx.commit(1)
+    }
+
+    /// Lends the next slot, to be written where it will be read. It holds an older message's bytes,
+    /// or zeros. Waits as [`send`](Self::send) does.
+    ///
+    /// # Errors
+    /// `Full`, `TimedOut`, `Closed`, `Corrupt`.
+    #[inline]
+    pub fn loan(&mut self) -> Result<Loan<'_, T>, Error> {
+        self.tx.room(1)?;
+        Ok(Loan { tx: &mut self.tx, _type: PhantomData })
+    }
+
+    /// Lends the next `count` slots at once: one announcement for all of them.
+    ///
+    /// # Errors Those of [`loan`](Self::loan), and `TooLong` if the ring has fewer slots (in
+    /// slots, not bytes).
+    pub fn batch(&mut self, count: usize) -> Result<Batch<'_, T>, Error> {
+        let slots_max = self.capacity();
+        if count > slots_max {
+            return Err(Error::TooLong { bytes: count, bytes_max: slots_max });
+        }
+        self.tx.room(count as u64)?;
+        Ok(Batch { tx: &mut self.tx, written: 0, count: count as u64, _type: PhantomData })
+    }
+
+    /// Slots of the ring.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.tx.lane.slots() as usize
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.tx.stats()
+    }
+}
+
+/// A slot that is being written. Dropped without [`commit`](Self::commit), nothing was sent.
+#[derive(Debug)]
+pub struct Loan<'a, T: Message> {
+    tx: &'a mut Tx,
+    _type: PhantomData<T>,
+}
+
+impl<T: Message> Loan<'_, T> {
+    /// Sends it. From here on nobody can write to it.
+    ///
+    /// # Errors
+    /// `Closed`: there is nobody to receive it.
+    #[inline]
+    pub fn commit(self) -> Result<(), Error> {
+        self.tx.commit(1)
+    }
+}
+
+impl<T: Message> Deref for Loan<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        view(self.tx.lane.written(0, 1))
+    }
+}
+
+impl<T: Message> DerefMut for Loan<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        view_mut(self.tx.lane.slot(0, 1))
+    }
+}
+
+/// Slots that are written one after the other and sent together. Dropped without
+/// [`commit`](Self::commit), nothing was sent.
+#[derive(Debug)]
+pub struct Batch<'a, T: Message> {
+    tx: &'a mut Tx,
+    written: u64,
+    count: u64,
+    _type: PhantomData<T>,
+}
+
+impl<T: Message> Batch<'_, T> {
+    /// Writes the next message.
+    ///
+    /// # Errors
+    /// `Full`: it holds as many as it was asked for.
+    #[inline]
+    pub fn push(&mut self, message: T) -> Result<(), Error> {
+        if self.written == self.count {
+            return Err(Error::Full);
+        }
+        *view_mut(self.tx.lane.slot(self.written, 1)) = message;
+        self.written += 1;
+        Ok(())
+    }
+
+    /// Sends what was pushed.
+    ///
+    /// # Errors
+    /// `Closed`: there is nobody to receive it.
+    #[inline]
+    pub fn commit(self) -> Result<(), Error> {
+        self.tx.commit(self.written)
+    }
+}
+
+/// The end that receives. Dropped, it closes the channel; what was not received is lost.
+#[derive(Debug)]
+pub struct Receiver<T: Message> {
+    rx: Rx,
+    _type: PhantomData<T>,
+}
+
+impl<T: Message> Receiver<T> {
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// `Closed` after the last message of a sender that is gone; `Corrupt`.
+    #[inline]
+    pub fn recv(&mut self) -> Result<T, Error> {
+        self.rx.wait(None)?;
+        Ok(self.take())
+    }
+
+    /// Waits for the next message for so long.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Closed`, `Corrupt`.
+    pub fn recv_timeout(&mut self, time: Duration) -> Result<T, Error> {
+        self.rx.wait(Some(time))?;
+        Ok(self.take())
+    }
+
+    /// The next message, if it is there.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Option<T>, Error> {
+        Ok(if self.rx.look()? { Some(self.take()) } else { None })
+    }
+
+    /// Waits for the next message, as a task.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    pub async fn recv_async(&mut self) -> Result<T, Error> {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// The next message, or the task is woken when it comes.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    pub fn poll_recv(&mut self, context: &Context<'_>) -> Poll<Result<T, Error>> {
+        self.rx.poll(context).map_ok(|()| self.take())
+    }
+
+    /// Waits for the next message and lends it where it lies; its slot is free when the guard
+    /// drops.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    #[inline]
+    pub fn recv_ref(&mut self) -> Result<Received<'_, T>, Error> {
+        self.rx.wait(None)?;
+        Ok(Received { rx: &mut self.rx, _type: PhantomData })
+    }
+
+    /// Every message that is there, at most a ring full: it ends even if the sender never does.
+    pub fn drain(&mut self) -> Drain<'_, T> {
+        let left = self.rx.lane.slots();
+        Drain { rx: &mut self.rx, left, _type: PhantomData }
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.rx.stats()
+    }
+
+    #[inline]
+    fn take(&mut self) -> T {
+        take(&mut self.rx)
+    }
+}
+
+#[inline]
+fn take<T: Message>(rx: &mut Rx) -> T {
+    let message = *view(rx.lane.slot(0, 1));
+    rx.release(1);
+    message
+}
+
+/// A message where it lies.
+#[derive(Debug)]
+pub struct Received<'a, T: Message> {
+    rx: &'a mut Rx,
+    _type: PhantomData<T>,
+}
+
+impl<T: Message> Deref for Received<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        view(self.rx.lane.slot(0, 1))
+    }
+}
+
+impl<T: Message> Drop for Received<'_, T> {
+    fn drop(&mut self) {
+        self.rx.release(1);
+    }
+}
+
+/// What [`Receiver::drain`] yields. Ends early if the sender broke the protocol: the next receive
+/// says so.
+#[derive(Debug)]
+pub struct Drain<'a, T: Message> {
+    rx: &'a mut Rx,
+    left: u64,
+    _type: PhantomData<T>,
+}
+
+impl<T: Message> Iterator for Drain<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        if self.left == 0 || !self.rx.lane.has(1).unwrap_or(false) {
+            return None;
+        }
+        self.left -= 1;
+        Some(take(self.rx))
+    }
+}
+
+impl<T: Message> Drop for Drain<'_, T> {
+    fn drop(&mut self) {
+        self.rx.tell();
+    }
+}

@@ -1,0 +1,362 @@
+//! Waiting for the other side, and waking it: spin, park and async on one word a side.
+//!
+//! Each side has an `attention` word that it alone writes and the other reads after each message:
+//!
+//! ```text
+//! AWAKE   looks for itself: nothing to do. The other side pays one load of an unchanged line.
+//! DROWSY  may fall asleep: the other side passes a full fence and looks again.
+//! ASLEEP  (with a count) ring the bell, once for each count: the only system call.
+//! GONE    was dropped.
+//! ```
+//!
+//! Publishing then looking at the word, against writing the word then looking for messages, is
+//! Dekker's problem: both need a fence. The hot side has none while the other is AWAKE, because
+//! the step from AWAKE to DROWSY pays for both (`sync::heavy_fence`); a side that keeps up for a
+//! while goes back to AWAKE. Bells lie in the memory of the side that rings: nobody writes into
+//! the other's.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::raw::{self, Side};
+use crate::sync::{Ordering, fence, heavy_fence, light_fence, pause, register_fences};
+use crate::{Error, Reason, Wait};
+
+const AWAKE: u32 = 0;
+const DROWSY: u32 = 1;
+const ASLEEP: u32 = 2;
+const GONE: u32 = 3;
+/// Below the count in the word of a sleeper.
+const STATE_BITS: u32 = 2;
+const STATE: u32 = (1 << STATE_BITS) - 1;
+
+/// Looks between two looks at the clock: about a microsecond with PAUSE.
+const LOOKS: u32 = 32;
+/// How long `Wait::Adaptive` spins: about what a wake costs (12 to 18 µs measured), so that it
+/// never loses more than twice the best choice.
+const SPIN: Duration = Duration::from_micros(15);
+/// Waits without sleeping after which a side says that it is awake again. Many enough that a pair
+/// that sleeps each time never pays for [`heavy_fence`] each time.
+const CALM: u32 = 256;
+
+/// An end of a ring: our words, then the other side's.
+pub(crate) trait End {
+    /// Ours, then theirs.
+    fn sides(&self) -> (&Side, &Side);
+}
+
+impl End for raw::Producer {
+    #[inline]
+    fn sides(&self) -> (&Side, &Side) {
+        self.sides()
+    }
+}
+
+impl End for raw::Consumer {
+    #[inline]
+    fn sides(&self) -> (&Side, &Side) {
+        self.sides()
+    }
+}
+
+/// The task that sleeps on one side, if it is a task.
+type Task = Arc<Mutex<Option<Waker>>>;
+
+/// What it takes to wake one other side.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    /// The other side's word when we last rang.
+    rang: u32,
+    task: Task,
+}
+
+impl Link {
+    /// To the side whose task is this.
+    pub(crate) fn to(other: &Signal) -> Self {
+        Self { rang: AWAKE, task: other.ours.clone() }
+    }
+
+    /// After something was published: wakes the other side if it sleeps.
+    ///
+    /// # Errors
+    /// `Closed` if it is gone.
+    #[inline]
+    pub(crate) fn notify(&mut self, ours: &Side, theirs: &Side) -> Result<(), Error> {
+        light_fence();
+        if theirs.attention().load(Ordering::Relaxed) == AWAKE {
+            return Ok(());
+        }
+        self.notify_slowly(ours, theirs)
+    }
+
+    #[cold]
+    fn notify_slowly(&mut self, ours: &Side, theirs: &Side) -> Result<(), Error> {
+        fence(Ordering::SeqCst);
+        let word = theirs.attention().load(Ordering::Relaxed);
+        match word & STATE {
+            GONE => return Err(Error::Closed(Reason::Finished)),
+            ASLEEP if word != self.rang => self.ring(ours, word),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn ring(&mut self, ours: &Side, word: u32) {
+        self.rang = word;
+        ours.bell().fetch_add(1, Ordering::Release);
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match task {
+            Some(task) => task.wake(),
+            None => raw::wake(ours.bell()),
+        }
+    }
+
+    /// Our side ends, and has said so: the other is woken, whatever it waits for.
+    pub(crate) fn close(&mut self, ours: &Side, theirs: &Side) {
+        fence(Ordering::SeqCst);
+        let word = theirs.attention().load(Ordering::Relaxed);
+        if word & STATE == ASLEEP {
+            self.ring(ours, word);
+        }
+    }
+}
+
+/// One side's waiting and waking.
+#[derive(Debug)]
+pub(crate) struct Signal {
+    wait: Wait,
+    /// Whether our word says DROWSY or more.
+    drowsy: bool,
+    /// Whether the step from AWAKE to DROWSY can pay for the fence of the other side.
+    asymmetric: bool,
+    /// How often we went to sleep; part of the word.
+    sleeps: u32,
+    /// Waits since we were last drowsy for a reason.
+    calm: u32,
+    waits: u64,
+    ours: Task,
+    /// To the other side, if there is only one.
+    link: Link,
+}
+
+/// The signals of both ends of a ring.
+pub(crate) fn pair(wait: Wait) -> (Signal, Signal) {
+    let (mut one, mut two) = (Signal::new(wait), Signal::new(wait));
+    (one.link, two.link) = (Link::to(&two), Link::to(&one));
+    (one, two)
+}
+
+impl Signal {
+    /// A side without another yet.
+    pub(crate) fn new(wait: Wait) -> Self {
+        Self {
+            wait,
+            drowsy: false,
+            asymmetric: false,
+            sleeps: 0,
+            calm: 0,
+            waits: 0,
+            ours: Task::default(),
+            link: Link::default(),
+        }
+    }
+
+    /// The same with the other side.
+    pub(crate) fn linked(wait: Wait, link: Link) -> Self {
+        Self { link, ..Self::new(wait) }
+    }
+
+    /// How often this side waited at all, and how often it slept.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.waits, u64::from(self.sleeps))
+    }
+
+    /// After something was published: wakes the other side if it sleeps.
+    ///
+    /// # Errors
+    /// `Closed` if it is gone.
+    #[inline]
+    pub(crate) fn notify(&mut self, end: &impl End) -> Result<(), Error> {
+        let (ours, theirs) = end.sides();
+        self.link.notify(ours, theirs)
+    }
+
+    /// Waits until `look` finds something, the other side is gone, or `limit`.
+    ///
+    /// # Errors
+    /// Those of `look`, `Closed`, `TimedOut`.
+    pub(crate) fn block<E: End, T>(
+        &mut self,
+        end: &mut E,
+        limit: Option<Instant>,
+        mut look: impl FnMut(&mut E) -> Result<Option<T>, Error>,
+    ) -> Result<T, Error> {
+        self.waits += 1;
+        if let Some(found) = self.spin(end, limit, &mut look)? {
+            self.kept_up(end);
+            return Ok(found);
+        }
+        loop {
+            if limit.is_some_and(|limit| Instant::now() >= limit) {
+                return Err(Error::TimedOut);
+            }
+            if let Some(found) = self.sleep(end, limit, &mut look)? {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Looks until it is time to sleep.
+    fn spin<E: End, T>(
+        &mut self,
+        end: &mut E,
+        limit: Option<Instant>,
+        look: &mut impl FnMut(&mut E) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        if self.wait == Wait::Park {
+            return look(end);
+        }
+        let mut sleepy = None;
+        loop {
+            for _ in 0..LOOKS {
+                if let Some(found) = look(end)? {
+                    return Ok(Some(found));
+                }
+                pause();
+            }
+            if let Some(found) = Self::look_if_gone(end, look)? {
+                return Ok(Some(found));
+            }
+            let now = Instant::now();
+            if limit.is_some_and(|limit| now >= limit) {
+                return Err(Error::TimedOut);
+            }
+            if self.wait == Wait::Adaptive && now >= *sleepy.get_or_insert(now + SPIN) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// If the other side is gone, what it left is all there will be.
+    fn look_if_gone<E: End, T>(
+        end: &mut E,
+        look: &mut impl FnMut(&mut E) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        if !is_gone(end.sides().1) {
+            return Ok(None);
+        }
+        match look(end)? {
+            // Looking may have shown an end with many others that another is to be waited for.
+            None if is_gone(end.sides().1) => Err(Error::Closed(Reason::Finished)),
+            found => Ok(found),
+        }
+    }
+
+    fn sleep<E: End, T>(
+        &mut self,
+        end: &mut E,
+        limit: Option<Instant>,
+        look: &mut impl FnMut(&mut E) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        let bell = self.lie_down(end);
+        let found = match look(end)? {
+            Some(found) => Some(found),
+            None => Self::look_if_gone(end, look)?,
+        };
+        if found.is_none() {
+            let limit = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+            raw::wait(end.sides().1.bell(), bell, limit);
+        }
+        end.sides().0.attention().store(DROWSY, Ordering::Relaxed);
+        Ok(found)
+    }
+
+    /// Says ASLEEP, so that who publishes from now on rings; answers the bell as it is now.
+    pub(crate) fn lie_down(&mut self, end: &impl End) -> u32 {
+        let (ours, theirs) = end.sides();
+        if !self.drowsy {
+            self.drowsy = true;
+            ours.attention().store(DROWSY, Ordering::Relaxed);
+            heavy_fence();
+        }
+        self.calm = 0;
+        self.sleeps = self.sleeps.wrapping_add(1);
+        ours.attention().store(ASLEEP | self.sleeps << STATE_BITS, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        theirs.bell().load(Ordering::Acquire)
+    }
+
+    /// Before the first message. Without the cheap fence a side is drowsy for ever, as even one
+    /// that spins may be polled by a task that sleeps.
+    pub(crate) fn open(&mut self, end: &impl End) {
+        self.asymmetric = register_fences();
+        if !self.asymmetric {
+            self.drowsy = true;
+            end.sides().0.attention().store(DROWSY, Ordering::SeqCst);
+        }
+    }
+
+    /// This side had no reason to sleep; after some of that it is awake.
+    #[inline]
+    pub(crate) fn kept_up(&mut self, end: &impl End) {
+        if self.drowsy && self.asymmetric {
+            self.calm = self.calm.saturating_add(1);
+            if self.calm == CALM {
+                self.drowsy = false;
+                end.sides().0.attention().store(AWAKE, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// As [`block`](Self::block) for a task: it is woken when looking again is worth it.
+    pub(crate) fn poll<E: End, T>(
+        &mut self,
+        end: &mut E,
+        context: &Context<'_>,
+        mut look: impl FnMut(&mut E) -> Result<Option<T>, Error>,
+    ) -> Poll<Result<T, Error>> {
+        let first = look(end).transpose();
+        if let Some(found) = first.or_else(|| Self::look_if_gone(end, &mut look).transpose()) {
+            self.rise(end);
+            return Poll::Ready(found);
+        }
+        let task = context.waker().clone();
+        *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        self.lie_down(end);
+        let again = look(end).transpose();
+        match again.or_else(|| Self::look_if_gone(end, &mut look).transpose()) {
+            Some(found) => {
+                self.rise(end);
+                Poll::Ready(found)
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ends the sleep of a task.
+    fn rise(&mut self, end: &impl End) {
+        if self.drowsy {
+            *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            end.sides().0.attention().store(DROWSY, Ordering::Relaxed);
+            self.kept_up(end);
+        }
+    }
+
+    /// This side ends: says so, and wakes the other whatever it waits for.
+    pub(crate) fn close(&mut self, end: &impl End) {
+        let (ours, theirs) = end.sides();
+        leave(ours);
+        self.link.close(ours, theirs);
+    }
+}
+
+/// Says that this side is gone. Who links to it has to be told by [`Link::close`].
+pub(crate) fn leave(ours: &Side) {
+    ours.attention().store(GONE, Ordering::SeqCst);
+}
+
+/// Whether a side is gone.
+pub(crate) fn is_gone(side: &Side) -> bool {
+    side.attention().load(Ordering::Acquire) & STATE == GONE
+}

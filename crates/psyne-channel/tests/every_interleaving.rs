@@ -1,0 +1,189 @@
+//! All orders in which two threads can run the protocols of a queue, by loom:
+//! `RUSTFLAGS="--cfg loom" cargo test -p psyne-channel --release --test every_interleaving`.
+//!
+//! Not covered: the asymmetric fence (both halves are full fences here) and real memory.
+#![cfg(loom)]
+
+use psyne_channel::broadcast::{self, Lag};
+use psyne_channel::{Config, Error, Full, Message, Wait, bytes, spsc};
+
+/// Long enough to go around the ring of two, short enough for every order to be tried.
+const MESSAGES: u64 = 3;
+/// More preemptions than these take minutes.
+const PREEMPTIONS_MAX: usize = 2;
+
+fn every_order(test: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(PREEMPTIONS_MAX);
+    model.check(test);
+}
+
+fn ring(wait: Wait, full: Full) -> Config {
+    let mut config = Config::default();
+    (config.slots, config.wait, config.full) = (2, wait, full);
+    config
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Message)]
+#[message(crate = psyne_channel)]
+#[repr(C)]
+struct Wide([u64; 8]);
+
+fn looking<T: Message + PartialEq + std::fmt::Debug>(of: fn(u64) -> T) {
+    every_order(move || {
+        let (mut sender, mut receiver) =
+            spsc::channel::<T>(&ring(Wait::Spin, Full::Refuse)).unwrap();
+        let thread = loom::thread::spawn(move || {
+            for number in 0..MESSAGES {
+                while let Err(error) = sender.try_send(of(number)) {
+                    assert_eq!(error, Error::Full);
+                    loom::thread::yield_now();
+                }
+            }
+        });
+        let mut expected = 0;
+        loop {
+            match receiver.try_recv() {
+                Ok(Some(message)) => {
+                    assert_eq!(message, of(expected));
+                    expected += 1;
+                }
+                Ok(None) => loom::thread::yield_now(),
+                Err(error) => break assert_eq!(error.code(), "closed"),
+            }
+        }
+        assert_eq!(expected, MESSAGES);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_line_is_whole_and_in_order() {
+    looking::<u64>(|number| number);
+}
+
+#[test]
+fn a_wide_slot_is_whole_and_in_order() {
+    looking::<Wide>(|number| Wide([number; 8]));
+}
+
+#[test]
+fn batches_arrive_as_they_were_pushed() {
+    every_order(|| {
+        let (mut sender, mut receiver) =
+            spsc::channel::<u64>(&ring(Wait::Spin, Full::Refuse)).unwrap();
+        let thread = loom::thread::spawn(move || {
+            let mut batch = sender.batch(2).unwrap();
+            batch.push(1).unwrap();
+            batch.push(2).unwrap();
+            batch.commit().unwrap();
+        });
+        let mut all = Vec::new();
+        while all.len() < 2 {
+            all.extend(receiver.drain());
+            loom::thread::yield_now();
+        }
+        assert_eq!(all, [1, 2]);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn who_sleeps_is_woken() {
+    every_order(|| {
+        let (mut sender, mut receiver) =
+            spsc::channel::<u64>(&ring(Wait::Park, Full::Block)).unwrap();
+        let thread = loom::thread::spawn(move || {
+            for number in 0..MESSAGES {
+                sender.send(number).unwrap();
+            }
+        });
+        for number in 0..MESSAGES {
+            assert_eq!(receiver.recv(), Ok(number));
+        }
+        assert_eq!(receiver.recv().unwrap_err().code(), "closed");
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_sleeping_sender_hears_that_nobody_receives() {
+    every_order(|| {
+        let (mut sender, receiver) = spsc::channel::<u64>(&ring(Wait::Park, Full::Block)).unwrap();
+        let thread = loom::thread::spawn(move || drop(receiver));
+        let end = (0..MESSAGES).find_map(|number| sender.send(number).err());
+        assert_eq!(end.unwrap().code(), "closed");
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn strings_are_whole() {
+    every_order(|| {
+        let mut config = ring(Wait::Spin, Full::Refuse);
+        config.slots = 4;
+        let (mut sender, mut receiver) = bytes::channel(&config).unwrap();
+        let thread = loom::thread::spawn(move || {
+            for number in 0..3_u8 {
+                while sender.send(&[number; 40]).is_err() {
+                    loom::thread::yield_now();
+                }
+            }
+        });
+        let mut expected = 0;
+        while expected < 3 {
+            match receiver.try_recv().unwrap() {
+                Some(bytes) => {
+                    assert_eq!(*bytes, [expected; 40]);
+                    expected += 1;
+                }
+                None => loom::thread::yield_now(),
+            }
+        }
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn what_is_overwritten_is_missed_but_never_torn() {
+    every_order(|| {
+        let mut sender = broadcast::channel::<[u64; 2]>(&ring(Wait::Spin, Full::Refuse)).unwrap();
+        let mut receiver = sender.subscribe(Lag::Skip).unwrap();
+        let thread = loom::thread::spawn(move || {
+            for number in 0..MESSAGES {
+                sender.send([number; 2]).unwrap();
+            }
+        });
+        let mut expected = 0;
+        loop {
+            match receiver.try_recv() {
+                Ok(Some(message)) => {
+                    assert_eq!(message, [expected; 2]);
+                    expected += 1;
+                }
+                Ok(None) => loom::thread::yield_now(),
+                Err(Error::Lagged(lost)) => expected += lost,
+                Err(error) => break assert_eq!(error.code(), "closed"),
+            }
+        }
+        assert_eq!(expected, MESSAGES);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_blocked_broadcast_goes_on_when_its_receiver_does() {
+    every_order(|| {
+        let mut sender = broadcast::channel::<u64>(&ring(Wait::Park, Full::Block)).unwrap();
+        let mut receiver = sender.subscribe(Lag::Block).unwrap();
+        let thread = loom::thread::spawn(move || {
+            for number in 0..MESSAGES {
+                sender.send(number).unwrap();
+            }
+        });
+        for number in 0..MESSAGES {
+            assert_eq!(receiver.recv(), Ok(number));
+        }
+        thread.join().unwrap();
+    });
+}

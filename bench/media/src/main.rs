@@ -12,18 +12,17 @@ mod load;
 mod play;
 mod proc;
 mod publish;
-mod report;
 mod rounds;
 mod servers;
-mod stats;
 mod wait;
 mod wire;
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use bench_report::{place, report, stats};
 
 use crate::load::Report;
 use crate::report::Results;
@@ -72,41 +71,13 @@ fn measure(paths: Paths, result: &PathBuf, flags: &[&str]) -> Result<()> {
     let quick = flags.contains(&"--quick");
     let only = flags.iter().skip_while(|flag| **flag != "--only").nth(1);
     let plan = if quick { Plan::quick() } else { Plan::full() };
-    let commit = commit(&paths)?;
+    let commit = place::commit(&paths.root)?;
     paths.prepare()?;
     let bench = Bench { plan, paths, began: Instant::now() };
     let rows = cases::all(&bench, only.copied().unwrap_or_default());
-    let results = Results { area: "media", machine: machine(), commit, quick, rows };
+    let results = Results { area: "media", machine: place::machine(), commit, quick, rows };
     std::fs::write(result, serde_json::to_string_pretty(&results)? + "\n")
         .with_context(|| result.display().to_string())?;
     std::fs::remove_dir_all(&bench.paths.scratch)?;
     Ok(())
-}
-
-/// Processor, cores, memory, kernel.
-fn machine() -> String {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let (cpus, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
-    let after = |text: &str, key: &str| {
-        let line = text.lines().find(|line| line.starts_with(key))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    let model = after(&cpus, "model name").unwrap_or_else(|| std::env::consts::ARCH.into());
-    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
-    let kb = after(&memory, "MemTotal").and_then(|text| text.split(' ').next()?.parse().ok());
-    let gib = kb.unwrap_or(0.0_f64) / f64::from(1 << 20);
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let virtual_ = if cpus.contains(" hypervisor") { ", virtual machine" } else { "" };
-    format!("{model}, {cores} cores, {gib:.0} GiB, Linux {}{virtual_}", kernel.trim())
-}
-
-fn commit(paths: &Paths) -> Result<String> {
-    let git = |args: &[&str]| -> Result<String> {
-        let out = Command::new("git").args(args).current_dir(&paths.root).output()?;
-        Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
-    };
-    // The results themselves are no change to what is measured.
-    let status = git(&["status", "--porcelain", "--", ".", ":!bench/results", ":!docs"])?;
-    let dirty = if status.is_empty() { "" } else { "-dirty" };
-    Ok(git(&["rev-parse", "HEAD"])? + dirty)
 }

@@ -6,24 +6,26 @@ use crate::stats::{median, range};
 
 /// bench/results/AREA.json.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Results {
+pub struct Results {
     /// Which bench.
-    pub(crate) area: &'static str,
+    pub area: &'static str,
     /// Processor, cores, kernel, memory.
-    pub(crate) machine: String,
+    pub machine: String,
     /// What was measured; `-dirty` if files had changed since.
-    pub(crate) commit: String,
+    pub commit: String,
     /// Whether windows were short and rounds few.
-    pub(crate) quick: bool,
+    pub quick: bool,
     /// One for each row of the table.
-    pub(crate) rows: Vec<Row>,
+    pub rows: Vec<Row>,
 }
 
 /// What is wanted of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Goal {
+pub enum Goal {
     /// So many times the peer's.
     TimesPeer(f64),
+    /// No more than so many times the peer's, or the floor without a peer.
+    AtMostTimes(f64),
     /// No less.
     AtLeast(f64),
     /// No more.
@@ -35,6 +37,7 @@ impl Goal {
     fn margin(self, ours: f64, ratio: Option<f64>) -> f64 {
         match self {
             Self::TimesPeer(times) => ratio.map_or(0.0, |ratio| ratio / times),
+            Self::AtMostTimes(times) => ratio.map_or(0.0, |ratio| times / ratio),
             Self::AtLeast(least) => ours / least,
             Self::AtMost(most) => most / ours,
         }
@@ -43,6 +46,7 @@ impl Goal {
     fn text(self, unit: &str) -> String {
         match self {
             Self::TimesPeer(times) => format!("≥ {times} × peer"),
+            Self::AtMostTimes(times) => format!("≤ {times} × peer or floor"),
             Self::AtLeast(least) => format!("≥ {least} {unit}"),
             Self::AtMost(most) => format!("≤ {most} {unit}"),
         }
@@ -51,33 +55,33 @@ impl Goal {
 
 /// One figure, in as many rounds as were valid.
 #[derive(Clone, Debug)]
-pub(crate) struct Figure {
+pub struct Figure {
     /// What distinguishes it from the others of its row.
-    pub(crate) what: String,
+    pub what: String,
     /// Of all numbers.
-    pub(crate) unit: &'static str,
+    pub unit: &'static str,
     /// Ours, a number a round.
-    pub(crate) ours: Vec<f64>,
+    pub ours: Vec<f64>,
     /// The peer's.
-    pub(crate) peer: Vec<f64>,
+    pub peer: Vec<f64>,
     /// What the machine itself allows.
-    pub(crate) floor: Option<f64>,
+    pub floor: Option<f64>,
     /// What is wanted.
-    pub(crate) goal: Goal,
+    pub goal: Goal,
 }
 
 /// Program and version that a row compares to.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct PeerName {
+pub struct PeerName {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Its version.
-    pub(crate) version: String,
+    pub version: String,
 }
 
 /// One row of the table.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
+pub struct Row {
     case: String,
     ours: Option<f64>,
     unit: String,
@@ -150,7 +154,7 @@ impl Figure {
 
 impl Row {
     /// A row that was measured. It is met if all its figures are.
-    pub(crate) fn of(case: &str, figures: &[Figure], peer: Option<&PeerName>, note: &str) -> Self {
+    pub fn of(case: &str, figures: &[Figure], peer: Option<&PeerName>, note: &str) -> Self {
         let by_margin = |a: &&Figure, b: &&Figure| a.margin().total_cmp(&b.margin());
         let worst = figures.iter().min_by(by_margin).expect("a row has a figure");
         let head = worst.part();
@@ -180,7 +184,7 @@ impl Row {
     }
 
     /// A row that could not be measured: it stays in the table and is not met.
-    pub(crate) fn missing(case: &str, goal: &str, why: &str) -> Self {
+    pub fn missing(case: &str, goal: &str, why: &str) -> Self {
         Self {
             case: case.into(),
             ours: None,
@@ -199,12 +203,12 @@ impl Row {
     }
 
     /// Whether it is the row of this name.
-    pub(crate) fn is(&self, case: &str) -> bool {
+    pub fn is(&self, case: &str) -> bool {
         self.case == case
     }
 
     /// One line for the terminal.
-    pub(crate) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let number = |value: Option<f64>| value.map_or("-".into(), |value| value.to_string());
         format!(
             "{} {}: {} {}, peer {}, ratio {}, goal {}{}{}",
@@ -238,6 +242,8 @@ mod tests {
             (figure(&[99.0], &[], Goal::TimesPeer(1.3)), false),
             (figure(&[5.0, 7.0, 6.0], &[], Goal::AtLeast(6.0)), true),
             (figure(&[8.1], &[], Goal::AtMost(8.0)), false),
+            (figure(&[2.5], &[10.0], Goal::AtMostTimes(0.25)), true),
+            (figure(&[2.6], &[10.0], Goal::AtMostTimes(0.25)), false),
         ];
         for (figure, met) in cases {
             let row = Row::of("case", std::slice::from_ref(&figure), None, "");

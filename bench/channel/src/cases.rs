@@ -1,0 +1,195 @@
+//! The rows of the table, in its order.
+
+use bench_report::report::{Figure, Goal, Row};
+use bench_report::stats::median;
+use psyne::channel::{Full, Wait};
+
+use crate::measure::{Contestant, Samples, interleave};
+use crate::queues::{self, SLOTS, ours, ping_pong, ring, throughput};
+use crate::{floor, iceoryx, payload};
+
+type Line = [u64; 8];
+type Small = [u64; 7];
+const LINE: Line = [1; 8];
+const SMALL: Small = [1; 7];
+const BATCH: usize = 32;
+
+/// Every row, or those whose name has the word in it.
+pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
+    let measured: [(&str, fn(&str, usize) -> Row); 7] = [
+        ("64 B one way in process", one_way),
+        ("64 B one way beside iceoryx2", beside_iceoryx),
+        ("64 B batched throughput", batched),
+        ("loan and send of 64 KiB untouched", untouched),
+        ("64 KiB copied in and fully read", copied),
+        ("4 KiB to 16 MiB copied in and read", sizes),
+        ("blocking wake", wake),
+    ];
+    let missing = [
+        ("64 B one way across processes", "≤ 1.25 × floor near", "ipc:// does not exist yet"),
+        ("request-response round trip", "≤ 0.7 × two sends", "the pattern does not exist yet"),
+        ("broadcast to 3 readers", "≥ 2 × three queues", "the pattern does not exist yet"),
+        ("MPMC, 2 × 2 threads", "≥ 1.2 × peer", "the pattern does not exist yet"),
+        ("kill -9 in a loop", "1,000 of 1,000", "ipc:// does not exist yet"),
+    ];
+    let wanted = |name: &&str| name.contains(only);
+    let rows = measured.iter().filter(|(name, _)| wanted(name)).map(|(name, row)| {
+        let row = row(name, rounds);
+        eprintln!("{}", row.line());
+        row
+    });
+    let missing = missing.iter().filter(|(name, ..)| wanted(name));
+    rows.chain(missing.map(|(name, goal, why)| Row::missing(name, goal, why))).collect()
+}
+
+/// A figure for each placement that was seen: contestant `index`, against the floor (`None`) or the
+/// best of the others from `Some(first)` on.
+fn figures(
+    samples: &Samples,
+    (what, unit, index): (&str, &'static str, usize),
+    against: Option<(usize, &[Contestant<'_>])>,
+    goals: (Goal, Goal),
+) -> Vec<Figure> {
+    let places = [("near", &samples.near, goals.0), ("far", &samples.far, goals.1)];
+    let seen = places.into_iter().filter(|(_, (values, _), _)| !values[index].is_empty());
+    seen.map(|(place, (values, floors), goal)| {
+        let least = unit == "ns";
+        let rank = |other: &usize| median(&values[*other]) * if least { -1.0 } else { 1.0 };
+        let best = against.and_then(|(first, names)| {
+            let others = (first..names.len()).filter(|other| !values[*other].is_empty());
+            let best = others.max_by(|a, b| rank(a).total_cmp(&rank(b)))?;
+            Some((names[best].0, values[best].clone()))
+        });
+        let beside = best.as_ref().map(|(name, _)| format!(", beside {name}")).unwrap_or_default();
+        Figure {
+            what: format!("{what}{place}{beside}"),
+            unit,
+            ours: values[index].clone(),
+            peer: best.map(|(_, values)| values).unwrap_or_default(),
+            floor: least.then(|| median(floors)),
+            goal,
+        }
+    })
+    .collect()
+}
+
+fn row(name: &str, figures: &[Figure], samples: &Samples, note: &str) -> Row {
+    if figures.is_empty() {
+        return Row::missing(name, "", "the placement of the cores changed in every sample");
+    }
+    let note = format!("{note}; {} samples straddled a change of placement", samples.dropped);
+    Row::of(name, figures, None, &note)
+}
+
+fn one_way(name: &str, rounds: usize) -> Row {
+    let contestants: Vec<Contestant<'_>> = vec![
+        ("64 B", Box::new(|| ping_pong(LINE, |n| ours(n, Wait::Spin, Full::Refuse)))),
+        ("56 B", Box::new(|| ping_pong(SMALL, |n| ours(n, Wait::Spin, Full::Refuse)))),
+        ("rtrb", Box::new(|| ping_pong(LINE, rtrb::RingBuffer::new))),
+        ("disruptor", Box::new(ring::ping_pong)),
+        ("floor", Box::new(floor::lines)),
+    ];
+    let samples = interleave(rounds * 2, &contestants);
+    let goals = (Goal::AtMostTimes(1.25), Goal::AtMostTimes(1.05));
+    let mut all = figures(&samples, ("64 B ", "ns", 0), None, goals);
+    all.extend(figures(&samples, ("56 B ", "ns", 1), None, goals));
+    all.extend(figures(
+        &samples,
+        ("64 B ", "ns", 0),
+        Some((2, &contestants[..4])),
+        (Goal::AtMostTimes(1.0), Goal::AtMostTimes(1.0)),
+    ));
+    row(name, &all, &samples, "floor: two lines, one for each direction")
+}
+
+fn beside_iceoryx(name: &str, rounds: usize) -> Row {
+    let contestants: Vec<Contestant<'_>> = vec![
+        ("64 B", Box::new(|| ping_pong(LINE, |n| ours(n, Wait::Spin, Full::Refuse)))),
+        ("iceoryx2", Box::new(|| iceoryx::ping_pong().unwrap_or(f64::NAN))),
+    ];
+    let samples = interleave(rounds, &contestants);
+    let goals = (Goal::AtMostTimes(0.25), Goal::AtMostTimes(0.25));
+    let all = figures(&samples, ("", "ns", 0), Some((1, &contestants)), goals);
+    row(name, &all, &samples, &note("ours between threads, iceoryx2 between processes"))
+}
+
+fn note(text: &str) -> String {
+    format!("{text}; iceoryx2 {}", iceoryx::VERSION)
+}
+
+fn batched(name: &str, rounds: usize) -> Row {
+    fn fold(line: Line) -> u64 {
+        line.iter().fold(0, |sum, word| sum.wrapping_add(*word))
+    }
+    let contestants: Vec<Contestant<'_>> = vec![
+        ("64 B", Box::new(|| throughput(LINE, BATCH, fold, |n| ours(n, Wait::Spin, Full::Refuse)))),
+        ("rtrb", Box::new(|| throughput(LINE, BATCH, fold, rtrb::RingBuffer::new))),
+        ("disruptor", Box::new(|| ring::throughput(BATCH))),
+        ("crossbeam", Box::new(|| throughput(LINE, BATCH, fold, crossbeam_channel::bounded))),
+        ("kanal", Box::new(|| throughput(LINE, BATCH, fold, kanal::bounded))),
+        ("flume", Box::new(|| throughput(LINE, BATCH, fold, flume::bounded))),
+        ("std mpsc", Box::new(|| throughput(LINE, BATCH, fold, std::sync::mpsc::sync_channel))),
+    ];
+    let samples = interleave(rounds, &contestants);
+    let goals = (Goal::TimesPeer(1.5), Goal::TimesPeer(1.5));
+    let all = figures(&samples, ("", "M/s", 0), Some((1, &contestants)), goals);
+    let text = format!("batches of {BATCH}, rings of {SLOTS}; each by its own batches");
+    row(name, &all, &samples, &text)
+}
+
+fn untouched(name: &str, rounds: usize) -> Row {
+    let bytes = 64 << 10;
+    let contestants: Vec<Contestant<'_>> = vec![
+        ("ours", Box::new(move || payload::ours(bytes, false) / 1e6)),
+        ("iceoryx2", Box::new(move || iceoryx::stream(bytes, 64, false).unwrap_or(f64::NAN) / 1e6)),
+    ];
+    let samples = interleave(rounds, &contestants);
+    let goals = (Goal::TimesPeer(10.0), Goal::TimesPeer(10.0));
+    let all = figures(&samples, ("", "M/s", 0), Some((1, &contestants)), goals);
+    row(name, &all, &samples, &note("8 bytes written; ours between threads"))
+}
+
+fn copied(name: &str, rounds: usize) -> Row {
+    let bytes = 64 << 10;
+    let gb = move |rate: f64| rate * bytes as f64 / 1e9;
+    let contestants: Vec<Contestant<'_>> = vec![
+        ("ours", Box::new(move || gb(payload::ours(bytes, true)))),
+        ("iceoryx2", Box::new(move || gb(iceoryx::stream(bytes, 64, true).unwrap_or(f64::NAN)))),
+        ("memcpy", Box::new(move || payload::memcpy(bytes))),
+    ];
+    let samples = interleave(rounds, &contestants);
+    let goals = (Goal::TimesPeer(4.0), Goal::AtLeast(20.0));
+    let mut all = figures(&samples, ("", "GB/s", 0), Some((1, &contestants[..2])), goals);
+    all.extend(figures(
+        &samples,
+        ("copy of one thread ", "GB/s", 2),
+        None,
+        (Goal::AtLeast(0.0), Goal::AtLeast(0.0)),
+    ));
+    row(name, &all, &samples, &note("ours between threads"))
+}
+
+fn sizes(name: &str, rounds: usize) -> Row {
+    let sizes = [4 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
+    let contestants: Vec<Contestant<'_>> = sizes
+        .iter()
+        .map(|bytes| -> Contestant<'_> {
+            ("ours", Box::new(move || payload::ours(*bytes, true) * *bytes as f64 / 1e9))
+        })
+        .collect();
+    let samples = interleave(rounds, &contestants);
+    let goals = (Goal::AtLeast(10.0), Goal::AtLeast(10.0));
+    let each = sizes.iter().enumerate().flat_map(|(index, bytes)| {
+        figures(&samples, (&format!("{} KiB ", bytes >> 10), "GB/s", index), None, goals)
+    });
+    row(name, &each.collect::<Vec<_>>(), &samples, "ours between threads")
+}
+
+fn wake(name: &str, rounds: usize) -> Row {
+    let contestants: Vec<Contestant<'_>> =
+        vec![("ours", Box::new(queues::blocking)), ("raw futex", Box::new(floor::wake))];
+    let samples = interleave(rounds * 2, &contestants);
+    let goals = (Goal::AtMostTimes(1.05), Goal::AtMostTimes(1.05));
+    let all = figures(&samples, ("", "ns", 0), Some((1, &contestants)), goals);
+    row(name, &all, &samples, "both sides sleep each time; ratio to the raw futex")
+}

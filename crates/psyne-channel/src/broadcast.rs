@@ -1,12 +1,12 @@
 //! One ring, many receivers, each at its own pace: a message is written once, whoever reads it.
 //!
-//! A receiver decides what happens if it falls behind by a whole ring: either the sender waits for it
-//! ([`Lag::Block`]), or it loses what was overwritten and is told how much ([`Lag::Skip`]).
+//! A receiver decides what happens if it falls behind by a whole ring: either the sender waits for
+//! it ([`Lag::Block`]), or it loses what was overwritten and is told how much ([`Lag::Skip`]).
 //!
 //! Each slot begins with a number: twice that of its message (from 1) once it is whole, one less
-//! while it is being written. A receiver looks at it before and after it copies the message out, and
-//! throws the copy away if it changed. Copies are made word by word with atomics, so that one that is
-//! overtaken is a wrong value for a moment and nothing worse.
+//! while it is being written. A receiver looks at it before and after it copies the message out,
+//! and throws the copy away if it changed. Copies are made word by word with atomics, so that one
+//! that is overtaken is a wrong value for a moment and nothing worse.
 
 use core::future::poll_fn;
 use core::marker::PhantomData;
@@ -254,7 +254,8 @@ impl In {
     /// Goes on after what was overwritten, an eighth of the ring before the sender does that again.
     #[cold]
     fn skip(&mut self) -> Error {
-        // The number that showed it may have been read relaxed: its sender's position comes with it.
+        // The number that showed it may have been read relaxed; its sender's position comes
+        // with it.
         fence(Ordering::Acquire);
         let tail = self.ring.side().position().load(Ordering::Acquire);
         let kept = self.slots - (self.slots / 8).max(1);

@@ -10,6 +10,7 @@ mod wait;
 
 pub mod broadcast;
 pub mod bytes;
+pub mod latest;
 pub mod spsc;
 
 pub use config::{Ask, Config, Full, Verdict, Wait};

@@ -241,10 +241,10 @@ impl<T: Message> Receiver<T> {
         Ok(Received { rx: &mut self.rx, _type: PhantomData })
     }
 
-    /// Every message that is there, at most a ring full: it ends even if the sender never does.
+    /// Every message that is there; it ends after two rings full even if the sender never does.
     pub fn drain(&mut self) -> Drain<'_, T> {
         let left = self.rx.lane.slots();
-        Drain { rx: &mut self.rx, left, _type: PhantomData }
+        Drain { rx: &mut self.rx, taken: 0, left, _type: PhantomData }
     }
 
     /// What was done so far.
@@ -293,8 +293,21 @@ impl<T: Message> Drop for Received<'_, T> {
 #[derive(Debug)]
 pub struct Drain<'a, T: Message> {
     rx: &'a mut Rx,
+    /// Read but not released: slots are given back when nothing more is known to be there, so that
+    /// reading one message is little work and many lines are on their way at once.
+    taken: u64,
     left: u64,
     _type: PhantomData<T>,
+}
+
+impl<T: Message> Drain<'_, T> {
+    #[cold]
+    fn more(&mut self) -> bool {
+        self.rx.release(self.taken);
+        self.left = self.left.saturating_sub(self.taken);
+        self.taken = 0;
+        self.left > 0 && self.rx.lane.has(1).unwrap_or(false)
+    }
 }
 
 impl<T: Message> Iterator for Drain<'_, T> {
@@ -302,16 +315,18 @@ impl<T: Message> Iterator for Drain<'_, T> {
 
     #[inline]
     fn next(&mut self) -> Option<T> {
-        if self.left == 0 || !self.rx.lane.has(1).unwrap_or(false) {
+        if self.taken == self.rx.lane.ready() && !self.more() {
             return None;
         }
-        self.left -= 1;
-        Some(take(self.rx))
+        let message = *view(self.rx.lane.slot(self.taken, 1));
+        self.taken += 1;
+        Some(message)
     }
 }
 
 impl<T: Message> Drop for Drain<'_, T> {
     fn drop(&mut self) {
+        self.rx.release(self.taken);
         self.rx.tell();
     }
 }

@@ -357,6 +357,7 @@ pub(crate) fn leave(ours: &Side) {
 }
 
 /// Whether a side is gone.
+#[inline]
 pub(crate) fn is_gone(side: &Side) -> bool {
     side.attention().load(Ordering::Acquire) & STATE == GONE
 }

@@ -5,7 +5,7 @@
 #![cfg(loom)]
 
 use psyne_channel::broadcast::{self, Lag};
-use psyne_channel::{Config, Error, Full, Message, Wait, bytes, spsc};
+use psyne_channel::{Config, Error, Full, Message, Wait, bytes, latest, spsc};
 
 /// Long enough to go around the ring of two, short enough for every order to be tried.
 const MESSAGES: u64 = 3;
@@ -185,5 +185,26 @@ fn a_blocked_broadcast_goes_on_when_its_receiver_does() {
             assert_eq!(receiver.recv(), Ok(number));
         }
         thread.join().unwrap();
+    });
+}
+
+#[test]
+fn the_latest_value_is_whole_and_never_older() {
+    every_order(|| {
+        let (mut writer, mut reader) = latest::channel::<[u64; 2]>().unwrap();
+        let thread = loom::thread::spawn(move || {
+            for number in 1..=2 {
+                writer.set([number; 2]);
+            }
+        });
+        let mut last = 0;
+        for _ in 0..2 {
+            if let Some(value) = reader.get() {
+                assert!(value[0] == value[1] && value[0] >= last);
+                last = value[0];
+            }
+        }
+        thread.join().unwrap();
+        assert_eq!(reader.get(), Some([2; 2]));
     });
 }

@@ -61,11 +61,19 @@ impl Ring {
         }
     }
 
-    /// Where in its slot a message begins, and how many bytes `count` neighbours have.
+    /// Where in its slot a message begins, and how many bytes `count` neighbours have. Those that
+    /// reach beyond the ring's end the region refuses.
+    ///
+    /// Panics for several lines: sequence numbers lie between them.
     #[inline]
     fn extent(&self, count: u64) -> (usize, usize) {
-        let skip = self.format.overhead();
-        (skip, count as usize * self.stride - skip)
+        match self.format {
+            Format::Line => {
+                assert!(count == 1, "lines are lent one by one");
+                (8, LINE - 8)
+            }
+            Format::Wide => (0, count as usize * self.stride),
+        }
     }
 }
 
@@ -128,7 +136,6 @@ impl Producer {
     pub(crate) fn slot(&mut self, ahead: u64, count: u64) -> &mut [u8] {
         assert!(ahead + count <= self.free(), "a slot is written after it came free");
         let number = self.tail + ahead;
-        assert!(count <= self.ring.contiguous(number), "slots of one slice are neighbours");
         let (skip, bytes) = self.ring.extent(count);
         // SAFETY: by the first assertion the messages are in `tail .. head + slots`, which the
         // consumer does not touch before they are published (see the head of this file), and the
@@ -141,7 +148,6 @@ impl Producer {
     pub(crate) fn written(&self, ahead: u64, count: u64) -> &[u8] {
         assert!(ahead + count <= self.free(), "a slot is ours after it came free");
         let number = self.tail + ahead;
-        assert!(count <= self.ring.contiguous(number), "slots of one slice are neighbours");
         let (skip, bytes) = self.ring.extent(count);
         // SAFETY: as in `slot`: the consumer does not touch them, and writing needs the only
         // producer mutably, so not while the slice lives.
@@ -228,6 +234,7 @@ impl Consumer {
         self.tail - self.head
     }
 
+    #[inline]
     fn look(&mut self, count: u64) {
         let end = self.head + count.min(self.ring.slots);
         while self.tail < end {
@@ -256,7 +263,6 @@ impl Consumer {
     pub(crate) fn slot(&self, ahead: u64, count: u64) -> &[u8] {
         assert!(ahead + count <= self.ready(), "a slot is read after it was published");
         let number = self.head + ahead;
-        assert!(count <= self.ring.contiguous(number), "slots of one slice are neighbours");
         let (skip, bytes) = self.ring.extent(count);
         // SAFETY: by the first assertion the messages are in `head .. tail`, which the producer of
         // this process does not touch before they are released (see the head of this file);

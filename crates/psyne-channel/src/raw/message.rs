@@ -4,6 +4,48 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// Plain data that may lie in shared memory: `#[derive(psyne::Message)]` on a `#[repr(C)]` struct.
 ///
+/// ```
+/// # use psyne_channel::Message;
+/// #[derive(Clone, Copy, Message)]
+/// # #[message(crate = psyne_channel)]
+/// #[repr(C)]
+/// struct Sample {
+///     time_us: u64,
+///     values: [f32; 6],
+/// }
+/// assert_eq!(Sample::LAYOUT.size, 32);
+/// ```
+///
+/// What is no plain data does not compile. A gap between the fields:
+///
+/// ```compile_fail,E0080
+/// # use psyne_channel::Message;
+/// #[derive(Clone, Copy, Message)]
+/// # #[message(crate = psyne_channel)]
+/// #[repr(C)]
+/// struct Gap(u8, u32);
+/// const LAYOUT: psyne_channel::Layout = Gap::LAYOUT;
+/// ```
+///
+/// A pointer, or anything else with bits that are no value:
+///
+/// ```compile_fail,E0277
+/// # use psyne_channel::Message;
+/// #[derive(Clone, Copy, Message)]
+/// # #[message(crate = psyne_channel)]
+/// #[repr(C)]
+/// struct Text(&'static str);
+/// ```
+///
+/// A struct whose layout is the compiler's own affair:
+///
+/// ```compile_fail
+/// # use psyne_channel::Message;
+/// #[derive(Clone, Copy, Message)]
+/// # #[message(crate = psyne_channel)]
+/// struct Anyhow(u64);
+/// ```
+///
 /// # Safety
 /// For the type that implements it:
 /// - any bits are a value, so that memory of a faulty or hostile sender can be looked at;

@@ -50,7 +50,8 @@ impl Side {
 pub(crate) struct Region {
     /// The mapping's first byte, here so that a message costs one load less.
     start: NonNull<u8>,
-    slots: usize,
+    /// Of all slots.
+    bytes: usize,
     stride: usize,
     _map: Arc<Map>,
 }
@@ -65,10 +66,10 @@ impl Region {
     /// Words and slots for threads of this process. `stride` is a multiple of a line.
     pub(crate) fn private(slots: usize, stride: usize) -> Result<Self, Error> {
         assert!(stride.is_multiple_of(LINE), "slots begin at lines");
-        let bytes = slots.checked_mul(stride).and_then(|bytes| bytes.checked_add(SLOTS_OFFSET));
+        let bytes = slots.checked_mul(stride).filter(|bytes| *bytes < usize::MAX / 2);
         let bytes = bytes.ok_or(Error::Config("slots times their size is no number"))?;
-        let map = Arc::new(Map::private(bytes)?);
-        Ok(Self { start: map.start(), slots, stride, _map: map })
+        let map = Arc::new(Map::private(SLOTS_OFFSET + bytes)?);
+        Ok(Self { start: map.start(), bytes, stride, _map: map })
     }
 
     /// Its words.
@@ -108,8 +109,8 @@ impl Region {
     #[inline]
     fn slot(&self, index: usize, skip: usize, bytes: usize) -> NonNull<u8> {
         let offset = index * self.stride + skip;
-        assert!(offset + bytes <= self.slots * self.stride, "a slot lies within its region");
-        // SAFETY: `private` made the mapping SLOTS_OFFSET + slots × stride bytes long, so by the
+        assert!(offset + bytes <= self.bytes, "a slot lies within its region");
+        // SAFETY: `private` made the mapping SLOTS_OFFSET + `bytes` bytes long, so by the
         // assertion the result is within it; index and skip are below 2^47, so nothing overflows.
         unsafe { self.start.add(SLOTS_OFFSET + offset) }
     }

@@ -52,6 +52,12 @@ fn figures(
 ) -> Vec<Figure> {
     let places = [("near", &samples.near, goals.0), ("far", &samples.far, goals.1)];
     let seen = places.into_iter().filter(|(_, (values, _), _)| !values[index].is_empty());
+    // Without a valid sample of a peer in this placement there is nothing to compare.
+    let peered = |values: &[Vec<f64>]| match against {
+        Some((first, names)) => values[first..names.len()].iter().any(|peer| !peer.is_empty()),
+        None => true,
+    };
+    let seen = seen.filter(|(_, (values, _), _)| peered(values));
     seen.map(|(place, (values, floors), goal)| {
         let least = unit == "ns";
         let rank = |other: &usize| median(&values[*other]) * if least { -1.0 } else { 1.0 };

@@ -68,10 +68,13 @@ pub(crate) fn ours(bytes: usize, touched: bool) -> f64 {
 /// Bytes a nanosecond, that is GB/s, that one thread copies from one buffer to another.
 pub(crate) fn memcpy(bytes: usize) -> f64 {
     pin(0);
-    let (from, mut to) = (vec![5_u8; bytes], vec![0_u8; bytes]);
+    // Half a page apart: copies between addresses that are equal modulo a page stall.
+    let (from, mut to) = (vec![5_u8; bytes], vec![0_u8; bytes + 4096]);
+    let apart = (from.as_ptr().addr() + 2048).wrapping_sub(to.as_ptr().addr()) % 4096;
+    let to = &mut to[apart..apart + bytes];
     let value = rate(|| {
         to.copy_from_slice(black_box(&from));
-        black_box(&mut to);
+        black_box(&mut *to);
         1
     });
     value * bytes as f64 / 1e9

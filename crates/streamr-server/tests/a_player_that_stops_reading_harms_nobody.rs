@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use engine::{Broadcast, Engine, Player, number_of};
+use engine::{Broadcast, Engine, Player, Shelf, number_of};
 use streamr_media::fanout::{Config, Role};
 use streamr_media::flv::{self, Muxer, Tag};
 use streamr_media::media::{Demux, Event, Frame, TrackId};
 use streamr_media::mp4;
 use streamr_media::rtmp::ClientEvent;
-use streamr_server::egress::Stream;
+use streamr_server::egress::{self, Stream};
 
 /// Players may lag for less time than the test lets one of them sleep.
 fn tight() -> Config {
@@ -34,12 +34,18 @@ fn frames(tags: &[Tag]) -> Vec<u32> {
 
 #[test]
 fn who_stops_reading_goes_on_at_a_keyframe_and_others_miss_nothing() {
-    let engine = Engine::plain();
+    for ring in [true, false] {
+        let config = egress::Config { shards: 1, ring, ..Default::default() };
+        one_stops_reading(&Engine::start(config, Shelf::default()));
+    }
+}
+
+fn one_stops_reading(engine: &Engine) {
     let stream = engine.live("s", tight());
     let mut broadcast = Broadcast::default();
     broadcast.headers(&stream);
-    let mut lazy = Player::join(&engine, &stream);
-    let mut eager = Player::join(&engine, &stream);
+    let mut lazy = Player::join(engine, &stream);
+    let mut eager = Player::join(engine, &stream);
     let watching = std::thread::spawn(move || {
         eager.until(|events| events.contains(&ClientEvent::Ended));
         eager

@@ -25,7 +25,7 @@ const FEW: usize = 50;
 const SETTLE_S: f64 = 2.0;
 const KB: f64 = 1.024;
 const BATCHING: &str = "ours gathers ≤ 40 ms of messages for a write; nginx-rtmp writes each \
-                        message by itself and has no setting that saves writes";
+                        message by itself, whatever its settings, and its kernel joins them";
 
 fn measure(bench: &Bench, mbit_per_s: f64, players: usize) -> Result<Sides<Report>> {
     bench.interleave(bench.plan.rounds, |who| {

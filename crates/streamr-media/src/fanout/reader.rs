@@ -34,14 +34,16 @@ impl Reader {
 
     /// The next bytes to send, never empty, or `None` until the window has more.
     pub fn peek(&mut self, window: &Window) -> Option<&[u8]> {
-        let mut end = self.end(window);
-        while self.offset as usize >= end {
-            self.pending = Some(self.follow(window)?);
-            self.offset = 0;
-            end = self.end(window);
-        }
+        let end = self.load(window)?;
         let batch = self.pending.as_ref()?;
         batch.bytes(self.framing).get(self.offset as usize..end)
+    }
+
+    /// What [`Reader::peek`] gives, shared instead of borrowed: for whoever sends it later.
+    pub fn share(&mut self, window: &Window) -> Option<Bytes> {
+        let end = self.load(window)?;
+        let batch = self.pending.as_ref()?;
+        Some(batch.bytes(self.framing).slice(self.offset as usize..end))
     }
 
     /// Takes note that `sent` of the bytes that [`Reader::peek`] gave are on their way.
@@ -83,6 +85,17 @@ impl Reader {
         self.whole(batch)
     }
 
+    /// Has something to send in hand, and says where it ends.
+    fn load(&mut self, window: &Window) -> Option<usize> {
+        let mut end = self.end(window);
+        while self.offset as usize >= end {
+            self.pending = Some(self.follow(window)?);
+            self.offset = 0;
+            end = self.end(window);
+        }
+        Some(end)
+    }
+
     fn whole(&self, batch: &Batch) -> usize {
         batch.bytes(self.framing).len()
     }
@@ -112,5 +125,33 @@ impl Reader {
         self.next += 1;
         self.in_media = true;
         Some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use psyne::Time;
+
+    use super::super::{Config, Writer};
+    use super::*;
+    use crate::flv::{Kind, Tag};
+
+    #[test]
+    fn what_is_shared_is_what_is_borrowed() {
+        let mut writer = Writer::new(Config::default());
+        let body = Bytes::from_static(&[0x17, 1, 0, 0, 0, 9]);
+        let tag = Tag { kind: Kind::Video, timestamp_ms: 0, body };
+        writer.push(Time::ZERO, &tag).unwrap();
+        writer.seal();
+        for framing in [Framing::Rtmp, Framing::Flv] {
+            let mut reader = Reader::new(framing, Bytes::from_static(b"hello"));
+            let mut sent = 0;
+            while let Some(shared) = reader.share(writer.window()) {
+                assert_eq!(Some(&shared[..]), reader.peek(writer.window()));
+                reader.advance(1);
+                sent += 1;
+            }
+            assert!(sent > 5 + tag.body.len(), "{sent}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
@@ -34,22 +35,23 @@ pub(super) enum Role {
 /// The bytes on their way through a socket.
 #[derive(Debug)]
 pub(super) enum Wire {
-    Plain(TcpStream),
+    /// Shared with a send that is under way, and with nobody between two turns.
+    Plain(Arc<TcpStream>),
     Tls(Box<Tls>),
 }
 
 impl Wire {
-    pub(super) fn socket(&mut self) -> &mut TcpStream {
+    pub(super) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
-            Self::Tls(tls) => &mut tls.socket,
+            Self::Tls(tls) => &tls.socket,
         }
     }
 
     /// Reads what came. `doubting` if a short read does not prove that the socket is empty.
     pub(super) fn read(&mut self, into: &mut [u8], doubting: bool) -> io::Result<usize> {
         match self {
-            Self::Plain(socket) => retry(|| socket.read(into)),
+            Self::Plain(socket) => retry(|| (&**socket).read(into)),
             Self::Tls(tls) => tls.read(into, doubting),
         }
     }
@@ -61,7 +63,7 @@ impl Wire {
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(socket) => retry(|| socket.write(bytes)),
+            Self::Plain(socket) => retry(|| (&**socket).write(bytes)),
             Self::Tls(tls) => tls.write(bytes, &[]),
         }
     }
@@ -71,7 +73,7 @@ impl Wire {
         match self {
             Self::Plain(socket) => {
                 let slices = [IoSlice::new(first), IoSlice::new(second)];
-                retry(|| socket.write_vectored(&slices))
+                retry(|| (&**socket).write_vectored(&slices))
             }
             Self::Tls(tls) => tls.write(first, second),
         }

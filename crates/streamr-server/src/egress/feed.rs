@@ -9,8 +9,9 @@ use streamr_media::fanout::{Framing, Reader, Window};
 use streamr_media::rtmp::{Output, PlayerEvent};
 
 use super::Stream;
-use super::conn::{Conn, Player, Role};
+use super::conn::{Conn, Player, Role, Wire};
 use super::mailbox::Play;
+use super::ring::{Ring, Sent};
 use super::shard::{Shard, adopt};
 
 /// Unsent bytes that the kernel takes for a player before it says "later". More would only make a
@@ -46,7 +47,7 @@ impl Following {
 impl Shard {
     /// Takes an RTMP player over.
     pub(super) fn play(&mut self, play: Play) {
-        let Ok(mut wire) = adopt(play.link) else { return };
+        let Ok(wire) = adopt(play.link) else { return };
         let reader = Reader::new(Framing::Rtmp, play.greeting);
         let id = self.follow(play.stream);
         let player = Player::new(id, reader, Some(Box::new(play.control)));
@@ -83,7 +84,7 @@ impl Shard {
     }
 
     /// Sends what is due to players, to those first who have waited longest.
-    pub(super) fn feed_due(&mut self) {
+    pub(super) fn feed_due(&mut self, ring: &mut Ring) {
         let now = self.now;
         let due = |(id, f): (&u64, &Following)| Some((f.next()?, *id)).filter(|(at, _)| *at <= now);
         let mut due: Vec<_> = self.following.iter().filter_map(due).collect();
@@ -93,7 +94,7 @@ impl Shard {
             if left == 0 {
                 break;
             }
-            left -= self.feed_some(id, left);
+            left -= self.feed_some(id, left, ring);
         }
     }
 
@@ -199,7 +200,7 @@ impl Shard {
     }
 
     /// Feeds at most `most` of a stream's players and says how many they were.
-    fn feed_some(&mut self, id: u64, most: usize) -> usize {
+    fn feed_some(&mut self, id: u64, most: usize, ring: &mut Ring) -> usize {
         let Some(following) = self.following.get_mut(&id) else { return 0 };
         if following.walk.is_none() {
             following.walk = following.due.take();
@@ -216,12 +217,24 @@ impl Shard {
             if conn.blocked {
                 continue;
             }
+            if !ended && let Some(skips) = offer(conn, slot, &following.window, ring) {
+                sent.skips += skips;
+                continue;
+            }
             if ended && let Role::Player(player) = &mut conn.role {
                 dismiss(player);
             }
             match pump(conn, &following.window, self.now) {
                 Ok(fed) if conn.blocked || !ended => sent += fed,
                 _ => gone.push(slot),
+            }
+        }
+        for result in ring.finish() {
+            let Some(conn) = self.conns.get_mut(result.slot as usize) else { continue };
+            let slot = result.slot;
+            match take_back(conn, result, &following.window, self.now) {
+                Ok(fed) => sent += fed,
+                Err(_) => gone.push(slot),
             }
         }
         following.unfed = from;
@@ -253,6 +266,41 @@ impl std::ops::AddAssign for Fed {
         self.bytes += other.bytes;
         self.skips += other.skips;
     }
+}
+
+/// Puts what a player is to be sent next into the ring and says how often it was moved ahead;
+/// `None` if it cannot be sent to in this way now.
+fn offer(conn: &mut Conn, slot: u32, window: &Window, ring: &mut Ring) -> Option<u64> {
+    let (Wire::Plain(socket), Role::Player(player)) = (&conn.wire, &mut conn.role) else {
+        return None;
+    };
+    if !ring.is_open() || player.paused || !player.outbox.is_empty() {
+        return None;
+    }
+    let skips = player.reader.skips();
+    if let Some(bytes) = player.reader.share(window) {
+        ring.push(slot, socket.clone(), bytes);
+    }
+    Some(u64::from(player.reader.skips() - skips))
+}
+
+/// Takes note of what a player's socket took, and goes on if there is more.
+fn take_back(conn: &mut Conn, sent: Sent, window: &Window, now: Instant) -> io::Result<Fed> {
+    let Role::Player(player) = &mut conn.role else { return Ok(Fed::default()) };
+    let taken = match sent.result {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+        taken => taken?,
+    };
+    player.reader.advance(taken);
+    if taken > 0 {
+        conn.progress = now;
+    }
+    let mut fed = Fed { bytes: taken as u64, skips: 0 };
+    conn.blocked = taken < sent.bytes;
+    if !conn.blocked {
+        fed += pump(conn, window, now)?;
+    }
+    Ok(fed)
 }
 
 /// Writes to a player until it has everything or takes no more.

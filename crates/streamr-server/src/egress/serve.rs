@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -275,7 +276,10 @@ impl Shard {
         self.count(|c| &c.handed_over, 1);
         let read = Bytes::copy_from_slice(read);
         permit.send(match conn.wire {
-            Wire::Plain(socket) => Handover { socket: release(socket), session: None, read },
+            Wire::Plain(socket) => {
+                let socket = Arc::into_inner(socket).expect("no send outlasts a turn");
+                Handover { socket: release(socket), session: None, read }
+            }
             Wire::Tls(tls) => {
                 Handover { socket: release(tls.socket), session: Some(tls.session), read }
             }

@@ -3,11 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustls::ServerConfig;
 use slab::Slab;
@@ -19,6 +21,7 @@ use super::feed::Following;
 use super::listener::Listener;
 use super::mailbox::{Command, Mailbox};
 use super::metrics::{Counters, add, sub};
+use super::ring::Ring;
 use super::tls::Tls;
 use super::waiters::Waiters;
 use super::{Config, Handover, Link, Media};
@@ -112,6 +115,7 @@ impl Shard {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut commands = Vec::new();
+        let mut ring = Ring::open(self.config().ring);
         loop {
             self.now = Instant::now();
             match self.poll.poll(&mut events, self.patience()) {
@@ -133,7 +137,7 @@ impl Shard {
             }
             self.go_on();
             self.deliver_some();
-            self.feed_due();
+            self.feed_due(&mut ring);
             self.sweep();
         }
     }
@@ -236,7 +240,7 @@ impl Shard {
     fn greet(&mut self, socket: mio::net::TcpStream, peer: IpAddr, tls: Option<Arc<ServerConfig>>) {
         let _ = socket.set_nodelay(true);
         let wire = match tls {
-            None => Wire::Plain(socket),
+            None => Wire::Plain(Arc::new(socket)),
             Some(config) => match Tls::accept(socket, config) {
                 Ok(tls) => Wire::Tls(Box::new(tls)),
                 Err(error) => {
@@ -249,7 +253,7 @@ impl Shard {
     }
 
     /// Takes a connection in, unless there are too many. Its slot, if it was.
-    pub(super) fn insert(&mut self, mut wire: Wire, role: Role) -> Option<usize> {
+    pub(super) fn insert(&mut self, wire: Wire, role: Role) -> Option<usize> {
         let open = |counters: &Counters| counters.connections.load(Ordering::Relaxed);
         let all: u64 = self.shared.counters.iter().map(open).sum();
         if all >= self.config().connections_max as u64 {
@@ -259,7 +263,8 @@ impl Shard {
         let entry = self.conns.vacant_entry();
         let slot = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(wire.socket(), Token(slot), interest).ok()?;
+        let mut socket = SourceFd(&wire.socket().as_raw_fd());
+        self.poll.registry().register(&mut socket, Token(slot), interest).ok()?;
         entry.insert(Conn { wire, role, progress: self.now, blocked: false, postponed: false });
         self.count(|c| &c.connections, 1);
         Some(slot)
@@ -274,8 +279,8 @@ impl Shard {
 
     /// Takes a connection out, so that somebody else can have its socket.
     pub(super) fn remove(&mut self, slot: usize) -> Option<Conn> {
-        let mut conn = self.conns.try_remove(slot)?;
-        let _ = self.poll.registry().deregister(conn.wire.socket());
+        let conn = self.conns.try_remove(slot)?;
+        let _ = self.poll.registry().deregister(&mut SourceFd(&conn.wire.socket().as_raw_fd()));
         self.discount(|c| &c.connections);
         if conn.wire.is_handshaking() {
             self.count(|c| &c.unshaken, 1);
@@ -348,7 +353,7 @@ pub(super) fn adopt(link: Link) -> io::Result<Wire> {
     let _ = link.socket.set_nodelay(true);
     let socket = mio::net::TcpStream::from_std(link.socket);
     Ok(match link.session {
-        None => Wire::Plain(socket),
+        None => Wire::Plain(Arc::new(socket)),
         Some(session) => Wire::Tls(Box::new(Tls::new(socket, *session))),
     })
 }

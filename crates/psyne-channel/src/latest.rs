@@ -1,7 +1,8 @@
 //! The newest value of something: the writer never waits, readers always see what was written last.
 //!
-//! Values go around a few slots, each numbered as in [`broadcast`](crate::broadcast), so that a reader
-//! is disturbed only by a writer that goes all the way around while it copies; then it starts again.
+//! Values go around a few slots, each numbered as in [`broadcast`](crate::broadcast), so that a
+//! reader is disturbed only by a writer that goes all the way around while it copies; then it
+//! starts again.
 
 use core::marker::PhantomData;
 
@@ -9,8 +10,8 @@ use crate::raw::{LINE, Words, load, store};
 use crate::sync::{Ordering, fence, pause};
 use crate::{Error, Message, Reason, wait};
 
-/// Values between the newest and its being overwritten. Two would do; a few more make a reader start
-/// again only if the writer is several times as fast as it.
+/// Values between the newest and its being overwritten. Two would do; a few more make a reader
+/// start again only if the writer is several times as fast as it.
 const SLOTS: u64 = 8;
 /// Words of a slot before its value.
 const HEAD_WORDS: usize = 1;

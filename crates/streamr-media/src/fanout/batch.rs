@@ -1,6 +1,6 @@
-//! An immutable run of whole messages in both framings.
+//! An immutable run of whole messages, framed for whoever asks.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use psyne::Time;
@@ -35,14 +35,24 @@ struct Mark {
     kind: Kind,
 }
 
-/// Some whole messages, framed. The first of them is a key frame if there is a prelude.
+/// Messages in the RTMP framing.
+#[derive(Debug)]
+struct Framed {
+    bytes: Bytes,
+    marks: Box<[Mark]>,
+}
+
+/// Some whole messages. The first of them is a key frame if there is a prelude.
 #[derive(Debug)]
 pub struct Batch {
     seq: u64,
     opened: Time,
-    rtmp: Bytes,
+    rtmp_bytes: usize,
+    /// The messages until somebody wants them framed: most streams have no such reader, and
+    /// nothing is copied for those.
+    tags: Mutex<Vec<Tag>>,
+    rtmp: OnceLock<Framed>,
     flv: OnceLock<Bytes>,
-    marks: Box<[Mark]>,
     chunk_bytes: u32,
     prelude: Option<Arc<Self>>,
 }
@@ -55,9 +65,10 @@ impl Batch {
         Arc::new(Self {
             seq: 0,
             opened: Time::ZERO,
+            rtmp_bytes: bytes.len(),
+            tags: Mutex::default(),
             flv: OnceLock::from(bytes.clone()),
-            rtmp: bytes,
-            marks: Box::default(),
+            rtmp: OnceLock::from(Framed { bytes, marks: Box::default() }),
             chunk_bytes: 1,
             prelude: None,
         })
@@ -82,11 +93,17 @@ impl Batch {
         self.prelude.as_ref()
     }
 
-    /// The bytes as they go out.
+    /// How many bytes it is in the RTMP framing, framed or not.
+    #[must_use]
+    pub fn rtmp_bytes(&self) -> usize {
+        self.rtmp_bytes
+    }
+
+    /// The bytes as they go out; the first who asks frames them for all.
     #[must_use]
     pub fn bytes(&self, framing: Framing) -> &Bytes {
         match framing {
-            Framing::Rtmp => &self.rtmp,
+            Framing::Rtmp => &self.framed().bytes,
             Framing::Flv => self.flv.get_or_init(|| self.reframe()),
         }
     }
@@ -97,7 +114,7 @@ impl Batch {
     pub fn message_end(&self, framing: Framing, offset: usize) -> usize {
         let whole = self.bytes(framing).len();
         let mut flv_start = 0;
-        for mark in &self.marks {
+        for mark in &self.framed().marks {
             let start = match framing {
                 Framing::Rtmp => mark.start as usize,
                 Framing::Flv => flv_start,
@@ -110,10 +127,18 @@ impl Batch {
         whole
     }
 
+    fn framed(&self) -> &Framed {
+        self.rtmp.get_or_init(|| {
+            let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+            frame(&core::mem::take(&mut *tags), self.chunk_bytes, self.rtmp_bytes)
+        })
+    }
+
     fn reframe(&self) -> Bytes {
-        let bodies: usize = self.marks.iter().map(|m| m.body_bytes as usize).sum();
-        let mut out = BytesMut::with_capacity(bodies + self.marks.len() * FLV_EXTRA_BYTES);
-        for mark in &self.marks {
+        let Framed { marks, .. } = self.framed();
+        let bodies: usize = marks.iter().map(|m| m.body_bytes as usize).sum();
+        let mut out = BytesMut::with_capacity(bodies + marks.len() * FLV_EXTRA_BYTES);
+        for mark in marks {
             put_flv_header(&mut out, mark);
             self.put_body(&mut out, mark);
             out.put_u32(mark.body_bytes + 11);
@@ -128,7 +153,7 @@ impl Batch {
         let mut left = mark.body_bytes as usize;
         while left > 0 {
             let piece = left.min(self.chunk_bytes as usize);
-            out.put_slice(&self.rtmp[at..at + piece]);
+            out.put_slice(&self.framed().bytes[at..at + piece]);
             left -= piece;
             at += piece + 1 + extended;
         }
@@ -143,59 +168,65 @@ fn put_flv_header(out: &mut BytesMut, mark: &Mark) {
     out.put_uint(0, 3);
 }
 
-/// A batch that is still growing.
-#[derive(Debug)]
-pub(super) struct Builder {
-    chunk_bytes: u32,
-    block_bytes: usize,
-    bytes: BytesMut,
-    marks: Vec<Mark>,
-    opened: Time,
-}
-
-impl Builder {
-    pub(super) fn new(chunk_bytes: u32, block_bytes: usize) -> Self {
-        let (bytes, marks) = (BytesMut::new(), Vec::new());
-        Self { chunk_bytes, block_bytes, bytes, marks, opened: Time::ZERO }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.marks.is_empty()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Appends a tag; its body is shorter than 2²⁴ bytes.
-    pub(super) fn push(&mut self, now: Time, tag: &Tag) {
-        if self.marks.is_empty() {
-            self.opened = now;
-        }
-        let header = chunk::Header::of(tag, MESSAGE_STREAM_ID);
-        let framed = chunk::written_bytes(self.chunk_bytes, &header, tag.body.len());
-        if self.bytes.capacity() - self.bytes.len() < framed {
-            self.bytes.reserve(framed.max(self.block_bytes));
-        }
-        self.marks.push(Mark {
-            start: self.bytes.len() as u32,
+fn frame(tags: &[Tag], chunk_bytes: u32, rtmp_bytes: usize) -> Framed {
+    let mut bytes = BytesMut::with_capacity(rtmp_bytes);
+    let mut marks = Vec::with_capacity(tags.len());
+    for tag in tags {
+        marks.push(Mark {
+            start: bytes.len() as u32,
             body_bytes: tag.body.len() as u32,
             timestamp_ms: tag.timestamp_ms,
             kind: tag.kind,
         });
-        chunk::write_message(&mut self.bytes, self.chunk_bytes, &header, &tag.body);
+        let header = chunk::Header::of(tag, MESSAGE_STREAM_ID);
+        chunk::write_message(&mut bytes, chunk_bytes, &header, &tag.body);
+    }
+    Framed { bytes: bytes.freeze(), marks: marks.into() }
+}
+
+/// A batch that is still growing.
+#[derive(Debug)]
+pub(super) struct Builder {
+    chunk_bytes: u32,
+    rtmp_bytes: usize,
+    tags: Vec<Tag>,
+    opened: Time,
+}
+
+impl Builder {
+    pub(super) fn new(chunk_bytes: u32) -> Self {
+        Self { chunk_bytes, rtmp_bytes: 0, tags: Vec::new(), opened: Time::ZERO }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tags.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rtmp_bytes
+    }
+
+    /// Appends a tag; its body is shorter than 2²⁴ bytes.
+    pub(super) fn push(&mut self, now: Time, tag: &Tag) {
+        if self.tags.is_empty() {
+            self.opened = now;
+        }
+        let header = chunk::Header::of(tag, MESSAGE_STREAM_ID);
+        self.rtmp_bytes += chunk::written_bytes(self.chunk_bytes, &header, tag.body.len());
+        self.tags.push(tag.clone());
     }
 
     /// Takes what was appended as a finished batch and starts the next.
     pub(super) fn seal(&mut self, seq: u64, prelude: Option<Arc<Batch>>) -> Arc<Batch> {
-        let marks = self.marks.as_slice().into();
-        self.marks.clear();
+        let mut tags = core::mem::take(&mut self.tags);
+        tags.shrink_to_fit();
         Arc::new(Batch {
             seq,
             opened: self.opened,
-            rtmp: self.bytes.split().freeze(),
+            rtmp_bytes: core::mem::take(&mut self.rtmp_bytes),
+            tags: Mutex::new(tags),
+            rtmp: OnceLock::new(),
             flv: OnceLock::new(),
-            marks,
             chunk_bytes: self.chunk_bytes,
             prelude,
         })

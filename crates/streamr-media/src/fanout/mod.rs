@@ -4,14 +4,16 @@
 //! flv::Tag ─► Writer ─seal─► Arc<Batch> ─► Window (one a thread) ─► Reader (one a player)
 //! ```
 //!
-//! The [`Writer`] frames each tag for RTMP as it comes and cuts the result into immutable
-//! [`Batch`]es. A [`Window`] holds the last of them; it is a queue of reference counts, so each
-//! thread keeps its own and no lock is held while sockets are written. A [`Reader`] is a position:
-//! it costs a player some forty bytes, and whoever is caught up sends the very same slice.
+//! The [`Writer`] cuts tags as they come into immutable [`Batch`]es, which share the bytes of the
+//! tags until the first RTMP reader asks for a batch: then it is framed, once, for all of them. A
+//! [`Window`] holds the last of them; it is a queue of reference counts, so each thread keeps its
+//! own and no lock is held while sockets are written. A [`Reader`] is a position: it costs a player
+//! some forty bytes, and whoever is caught up sends the very same slice.
 //!
 //! HTTP-FLV differs from RTMP in a few bytes around each message, so a batch derives its FLV form
-//! when the first FLV reader asks for it, once, for all of them. Streams without such readers pay
-//! nothing.
+//! from that when the first FLV reader asks for it. Streams without readers pay for neither.
+//!
+//! Without windows but the writer's own, the newest group of pictures is all that is held.
 //!
 //! A batch in which a decoder can start begins with the key frame and carries a *prelude*:
 //! metadata and sequence headers as of then. Whoever joins, or fell behind, continues there.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Batch, Config, Framing};
+use super::{Batch, Config};
 
 /// The last batches of a stream, oldest first, without holes. Cloning one costs a reference count
 /// a batch.
@@ -35,7 +35,7 @@ impl Window {
             self.keyframe = None;
         }
         self.next = batch.seq() + 1;
-        self.bytes += batch.bytes(Framing::Rtmp).len();
+        self.bytes += batch.rtmp_bytes();
         if batch.prelude().is_some() {
             self.keyframe = Some(batch.seq());
         }
@@ -102,6 +102,11 @@ impl Window {
         let (Some(front), Some(newest)) = (self.batches.front(), self.batches.back()) else {
             return false;
         };
+        // Nobody else's window has it, so nobody is on the way through it, and who joins begins
+        // at the key frame.
+        if Arc::strong_count(front) == 1 && self.keyframe.is_some_and(|k| front.seq() < k) {
+            return true;
+        }
         let age = newest.opened().since(front.opened());
         let starts_here = self.keyframe.is_some_and(|k| k <= front.seq());
         let held = if starts_here { self.config.group_max } else { self.config.lag_max };
@@ -110,10 +115,47 @@ impl Window {
 
     fn evict(&mut self) {
         if let Some(batch) = self.batches.pop_front() {
-            self.bytes -= batch.bytes(Framing::Rtmp).len();
+            self.bytes -= batch.rtmp_bytes();
             if self.keyframe == Some(batch.seq()) {
                 self.keyframe = None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use psyne::Time;
+
+    use super::super::Writer;
+    use super::*;
+    use crate::flv::{Kind, Tag};
+
+    /// Pushes the picture of a second, a key frame every other second; what is held after that.
+    fn push(writer: &mut Writer, second: u64) -> usize {
+        let first = if second.is_multiple_of(2) { 0x17 } else { 0x27 };
+        let body = Bytes::from([&[first, 1, 0, 0, 0], &[7; 995][..]].concat());
+        let timestamp_ms = second as u32 * 1_000;
+        let tag = Tag { kind: Kind::Video, timestamp_ms, body };
+        writer.push(Time::from_micros(second * 1_000_000), &tag).expect("within the limits");
+        writer.seal();
+        writer.window().batches.len()
+    }
+
+    #[test]
+    fn who_is_behind_can_catch_up_and_without_them_one_group_is_held() {
+        let mut writer = Writer::new(Config::default());
+        let alone: Vec<_> = (0..6).map(|second| push(&mut writer, second)).collect();
+        assert_eq!(alone, [1, 2, 1, 2, 1, 2]);
+        let mut follower = writer.window().clone();
+        for second in 6..30 {
+            push(&mut writer, second);
+            follower.follow(writer.window());
+        }
+        // Eight seconds, and the one that is exactly as old.
+        assert_eq!(writer.window().batches.len(), 9);
+        drop(follower);
+        assert_eq!(push(&mut writer, 30), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Frames messages and cuts them into batches.
+//! Cuts messages into batches.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Writer {
         assert!(config.chunk_bytes > 0, "an RTMP chunk holds at least one byte");
         Self {
             window: Window::new(config.clone()),
-            open: Builder::new(config.chunk_bytes, config.batch_bytes_max),
+            open: Builder::new(config.chunk_bytes),
             prelude: None,
             headers: Vec::new(),
             video: false,
@@ -112,7 +112,7 @@ impl Writer {
     }
 
     fn prelude(&self, timestamp_ms: u32) -> Arc<Batch> {
-        let mut builder = Builder::new(self.config.chunk_bytes, 0);
+        let mut builder = Builder::new(self.config.chunk_bytes);
         for (kind, _, body) in &self.headers {
             // FFmpeg takes metadata of any other time for a track of text.
             let timestamp_ms = if *kind == Kind::Script { 0 } else { timestamp_ms };

@@ -115,13 +115,15 @@ impl Packager {
         found.map_or_else(Reply::not_found, |(_, init)| Reply::media(init.clone(), mime(id)))
     }
 
-    fn segment(&self, id: TrackId, epoch: u64, msn: u64) -> Reply {
-        let Some(state) = self.state(id, epoch) else { return Reply::not_found() };
+    fn segment(&mut self, id: TrackId, epoch: u64, msn: u64) -> Reply {
+        let mut states = self.slots.iter_mut().map(|slot| &mut slot.state);
+        let state = states.find(|state| state.id() == id && epoch == self.epoch);
+        let Some(state) = state else { return Reply::not_found() };
         if state.segments.front().is_some_and(|first| msn < first.msn) {
             return Reply::gone();
         }
-        let body = state.segment(msn).filter(|s| !s.is_gap()).and_then(|s| s.body.clone());
-        body.map_or_else(Reply::not_found, |body| Reply::media(body, mime(id)))
+        let segment = state.segment_mut(msn).filter(|s| s.complete && !s.is_gap());
+        segment.map_or_else(Reply::not_found, |s| Reply::media(s.whole(), mime(id)))
     }
 
     fn part(&self, id: TrackId, epoch: u64, (msn, part): (u64, u32)) -> Response {
@@ -134,10 +136,10 @@ impl Packager {
         match segment.parts.get(index) {
             Some(part) if !part.gap => Response::Ready(Reply::media(part.bytes.clone(), mime(id))),
             // Hinted: it comes next.
-            None if segment.body.is_none() && index == segment.parts.len() => {
+            None if !segment.complete && index == segment.parts.len() => {
                 Response::Block(Until { track: Some(id), msn, part: Some(part) })
             }
-            None if segment.body.is_none() => Response::Ready(Reply::not_found()),
+            None if !segment.complete => Response::Ready(Reply::not_found()),
             // Hinted once, but a keyframe came and ended the segment; or never had media.
             _ => Response::Ready(Reply::gone()),
         }
@@ -192,9 +194,10 @@ fn standing(state: &TrackState, wanted: Wanted) -> Standing {
     let Some(newest) = state.segments.back() else {
         return Standing::Soon(wanted.msn, wanted.part);
     };
-    let (open, parts) = match newest.body {
-        Some(_) => (newest.msn + 1, 0),
-        None => (newest.msn, u32::try_from(newest.parts.len()).unwrap_or(u32::MAX)),
+    let (open, parts) = if newest.complete {
+        (newest.msn + 1, 0)
+    } else {
+        (newest.msn, u32::try_from(newest.parts.len()).unwrap_or(u32::MAX))
     };
     // The advance part limit: three parts, or three seconds of them, whichever is more.
     let target_us = state.part_target_us.unwrap_or(1_000_000).clamp(1, 1_000_000);

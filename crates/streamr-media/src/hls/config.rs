@@ -68,11 +68,7 @@ impl Default for Config {
             part_bytes_max: 32 << 20,
             segment_bytes_max: 64 << 20,
             stream_bytes_max: 256 << 20,
-            timeline: timeline::Config {
-                jump_us_max: 10_000_000,
-                composition_us_max: 5_000_000,
-                tracks_max: 16,
-            },
+            timeline: timeline::Config::default(),
         }
     }
 }

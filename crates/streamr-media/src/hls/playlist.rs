@@ -40,7 +40,7 @@ impl Playlist<'_> {
         let mut init = None;
         let mut dated = false;
         for segment in listed.skip(skipped) {
-            if segment.body.is_none() && segment.parts.is_empty() {
+            if !segment.complete && segment.parts.is_empty() {
                 break;
             }
             self.segment_head(&mut out, segment, &mut init, &mut dated);
@@ -80,7 +80,7 @@ impl Playlist<'_> {
     fn skipped(&self) -> usize {
         let boundary_us = self.track.cursor_us() - 6 * self.config.target_us();
         let listed = self.track.segments.iter().skip(self.track.unlisted);
-        listed.take_while(|s| s.body.is_some() && s.end_us <= boundary_us).count()
+        listed.take_while(|s| s.complete && s.end_us <= boundary_us).count()
     }
 
     fn segment_head(
@@ -107,12 +107,12 @@ impl Playlist<'_> {
     fn segment(&self, out: &mut String, segment: &Segment) {
         let (track, epoch, msn) = (self.track.id(), self.epoch, segment.msn);
         let near_us = self.track.cursor_us() - self.config.parts_listed_us;
-        if segment.body.is_none() || segment.end_us > near_us {
+        if !segment.complete || segment.end_us > near_us {
             for (index, part) in segment.parts.iter().enumerate() {
                 self.part(out, msn, index, part);
             }
         }
-        if segment.body.is_some() {
+        if segment.complete {
             if segment.is_gap() {
                 line(out, format_args!("#EXT-X-GAP"));
             }

@@ -38,8 +38,10 @@ pub(super) struct Segment {
     pub(super) init: u32,
     pub(super) parts: Vec<Part>,
     pub(super) bytes: usize,
-    /// All parts, one after the other; `None` while it grows.
-    pub(super) body: Option<Bytes>,
+    /// It does not grow any more.
+    pub(super) complete: bool,
+    /// All parts, one after the other, once somebody has asked for that.
+    whole: Option<Bytes>,
 }
 
 impl Segment {
@@ -51,8 +53,13 @@ impl Segment {
         self.parts.iter().all(|part| part.gap)
     }
 
-    /// Keeps the bytes once: the parts become slices of the whole.
-    fn seal(&mut self) {
+    /// All parts, one after the other. From then on the parts are slices of the whole, so that
+    /// the bytes are kept once. Most segments are never asked for as such: players at the live
+    /// edge take parts.
+    pub(super) fn whole(&mut self) -> Bytes {
+        if let Some(whole) = &self.whole {
+            return whole.clone();
+        }
         let mut all = Vec::with_capacity(self.bytes);
         for part in &self.parts {
             all.extend_from_slice(&part.bytes);
@@ -64,7 +71,7 @@ impl Segment {
             part.bytes = all.slice(at..end);
             at = end;
         }
-        self.body = Some(all);
+        self.whole.insert(all).clone()
     }
 }
 
@@ -182,7 +189,7 @@ impl TrackState {
 
     /// The open segment; `None` before the first frame.
     pub(super) fn open_segment(&self) -> Option<&Segment> {
-        self.segments.back().filter(|s| s.body.is_none())
+        self.segments.back().filter(|s| !s.complete)
     }
 
     /// The end of the known media, without the pending frame.
@@ -211,7 +218,8 @@ impl TrackState {
             init: self.inits.back().map_or(0, |(index, _)| *index),
             parts: Vec::new(),
             bytes: 0,
-            body: None,
+            complete: false,
+            whole: None,
         });
     }
 
@@ -284,7 +292,7 @@ impl TrackState {
 
     fn count_segment(&mut self) {
         let Some(segment) = self.segments.back_mut() else { return };
-        segment.seal();
+        segment.complete = true;
         let bits = segment.bytes as u64 * 8;
         let duration_us = u64::try_from(segment.duration_us()).unwrap_or(0);
         // Shorter ones say little about the rate and much about their keyframe.
@@ -444,8 +452,16 @@ impl TrackState {
     }
 
     pub(super) fn segment(&self, msn: u64) -> Option<&Segment> {
-        let first = self.segments.front()?.msn;
-        self.segments.get(usize::try_from(msn.checked_sub(first)?).ok()?)
+        self.segments.get(self.index(msn)?)
+    }
+
+    pub(super) fn segment_mut(&mut self, msn: u64) -> Option<&mut Segment> {
+        let index = self.index(msn)?;
+        self.segments.get_mut(index)
+    }
+
+    fn index(&self, msn: u64) -> Option<usize> {
+        usize::try_from(msn.checked_sub(self.segments.front()?.msn)?).ok()
     }
 
     /// Media sequence number and index of the newest part.
@@ -456,7 +472,7 @@ impl TrackState {
 
     /// The newest complete segment.
     pub(super) fn newest_complete(&self) -> Option<u64> {
-        self.segments.iter().rev().find(|s| s.body.is_some()).map(|s| s.msn)
+        self.segments.iter().rev().find(|s| s.complete).map(|s| s.msn)
     }
 
     fn is_sound(&self) -> bool {

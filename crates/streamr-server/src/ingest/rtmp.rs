@@ -1,9 +1,11 @@
 //! One RTMP connection: the machine, its socket, and what it publishes or plays.
 
 use std::borrow::Cow;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use psyne::Time;
 use streamr_media::Error;
 use streamr_media::flv::Tag;
@@ -76,9 +78,25 @@ impl<S: Socket> Connection<'_, S> {
             if self.playing.is_some() {
                 return "plays".into();
             }
-            if let Err(reason) = self.input(&mut buffer, wait).await {
+            // What has come already is taken before anything is waited for.
+            let taken = match self.socket.read(&mut buffer).now_or_never() {
+                Some(read) => self.take(read, &buffer),
+                None => {
+                    self.rest().await;
+                    self.input(&mut buffer, wait).await
+                }
+            };
+            if let Err(reason) = taken {
                 return reason;
             }
+        }
+    }
+
+    /// Leaves a publisher's socket alone for a while, so that the next read brings several frames.
+    async fn rest(&self) {
+        let rest = self.context.rest();
+        if self.publishing.is_some() && !rest.is_zero() {
+            tokio::time::sleep(rest).await;
         }
     }
 
@@ -88,16 +106,7 @@ impl<S: Socket> Connection<'_, S> {
         let deadline = clock.instant(wait.unwrap_or(Time::MAX)).into();
         let publishing = self.publishing.as_ref();
         tokio::select! {
-            read = self.socket.read(buffer) => match read {
-                Ok(0) => Err("the peer closed the connection".into()),
-                Ok(count) => {
-                    self.ended.bytes += count as u64;
-                    let input = buffer.get(..count).unwrap_or_default();
-                    let taken = self.machine.handle_input(clock.now(), input);
-                    taken.or_else(|e| blame(publishing, e)).map_err(|e| e.to_string().into())
-                }
-                Err(error) => Err(format!("reading: {error}").into()),
-            },
+            read = self.socket.read(buffer) => self.take(read, buffer),
             () = tokio::time::sleep_until(deadline) => {
                 self.machine.handle_timeout(clock.now());
                 Ok(())
@@ -105,6 +114,19 @@ impl<S: Socket> Connection<'_, S> {
             () = dismissed(publishing) => self.dismiss(),
             () = self.context.shutdown.begun() => self.dismiss(),
         }
+    }
+
+    /// Tells the machine what was read.
+    fn take(&mut self, read: io::Result<usize>, buffer: &[u8]) -> Result<(), Reason> {
+        let count = match read {
+            Ok(0) => return Err("the peer closed the connection".into()),
+            Ok(count) => count,
+            Err(error) => return Err(format!("reading: {error}").into()),
+        };
+        self.ended.bytes += count as u64;
+        let input = buffer.get(..count).unwrap_or_default();
+        let taken = self.machine.handle_input(self.context.live.clock().now(), input);
+        taken.or_else(|e| blame(self.publishing.as_ref(), e)).map_err(|e| e.to_string().into())
     }
 
     /// Tells a publisher that it has to go, after which the machine ends the connection.

@@ -167,7 +167,7 @@ impl Live {
     }
 
     /// What is counted.
-    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.0.app.metrics
     }
 

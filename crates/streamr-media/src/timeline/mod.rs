@@ -9,7 +9,7 @@
 //! | another track begins | it shares that offset; frames from before 0 are dropped |
 //! | another track on an unrelated clock | it is put at the present end of the timeline |
 //! | gap up to `jump_us_max` past the end of all tracks | kept as a gap |
-//! | step back up to `jump_us_max`, repeated times | nudged: 1 ms after the frame before |
+//! | step back up to `back_us_max`, repeated times | nudged: 1 ms after the frame before |
 //! | a larger jump, either way | discontinuity: goes on at the end of the timeline |
 //! | the other tracks follow that jump | they take the same new offset, A/V sync is kept |
 //! | the other tracks do not follow | they keep their own offset |
@@ -29,10 +29,16 @@ use crate::media::{Frame, TrackId};
 /// Limits of a [`Timeline`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How far a frame may be from where it is expected before it is a discontinuity, in
+    /// How far a frame may be past where it is expected before it is a discontinuity, in
     /// microseconds. 10 s: longer than any pause that an encoder under load makes, shorter than a
     /// clock that restarted.
     pub jump_us_max: i64,
+    /// How far a frame may be before the one before it in its track, in microseconds. Nudged
+    /// frames stand still on the screen until the publisher's clock has caught up, so a step back
+    /// freezes viewers for as long as it is. 1 s: longer than the disorder of an encoder that
+    /// sends presentation times as decoding times (16 frames at 25 a second are 640 ms), and
+    /// shorter than what a person takes for a broken stream.
+    pub back_us_max: i64,
     /// How far presentation may be from decoding, in microseconds. 5 s: a reorder depth of 16
     /// frames at 4 frames a second, with a margin.
     pub composition_us_max: i64,
@@ -43,7 +49,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { jump_us_max: 10_000_000, composition_us_max: 5_000_000, tracks_max: 16 }
+        Self {
+            jump_us_max: 10_000_000,
+            back_us_max: 1_000_000,
+            composition_us_max: 5_000_000,
+            tracks_max: 16,
+        }
     }
 }
 
@@ -153,7 +164,7 @@ impl Timeline {
     fn follow(&mut self, place: Place, dts_us: i64) -> (i64, bool) {
         let near = |offset_us: i64| {
             let at_us = dts_us.saturating_add(offset_us);
-            at_us >= place.last_dts_us.saturating_sub(self.config.jump_us_max)
+            at_us >= place.last_dts_us.saturating_sub(self.config.back_us_max)
                 && at_us <= self.end_us.saturating_add(self.config.jump_us_max)
         };
         if near(place.offset_us) {
@@ -207,6 +218,16 @@ mod tests {
                 "repeated and back",
                 vec![(V, 0), (V, 40), (V, 40), (V, 10), (V, 80)],
                 vec![at(0), at(40), at(41), at(42), at(80)],
+            ),
+            (
+                "back by a second at most",
+                vec![(V, 5_000), (V, 5_040), (V, 4_040), (V, 5_080)],
+                vec![at(0), at(40), at(41), at(80)],
+            ),
+            (
+                "both step back by two seconds: nobody waits that long",
+                vec![(V, 5_000), (A, 5_010), (V, 5_040), (A, 3_050), (V, 3_080), (A, 3_071)],
+                vec![at(0), at(10), at(40), jump(80), at(110), at(101)],
             ),
             (
                 "both jump forward, A/V offset is kept",

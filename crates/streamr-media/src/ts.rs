@@ -7,7 +7,7 @@
 //!
 //! A PES packet whose length is not stated, as video has them, ends when the next one begins: such
 //! pictures come one frame late. It may hold several pictures; a picture that several PES packets
-//! share is not put together. AV1 in transport streams is not read.
+//! share is not put together. What is not carried is named by [`Demuxer::take_left_out`].
 
 mod pes;
 mod psi;
@@ -62,6 +62,9 @@ pub struct Demuxer {
     /// Last time seen, in 90 kHz, unwrapped.
     time: Option<i64>,
     events: VecDeque<Event>,
+    left_out: Vec<&'static str>,
+    /// As many as there are names.
+    told: Vec<&'static str>,
 }
 
 #[derive(Debug)]
@@ -115,6 +118,11 @@ impl Demuxer {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self { config, ..Self::default() }
+    }
+
+    /// What the program has and this demuxer leaves out, by name: each one once.
+    pub fn take_left_out(&mut self) -> Vec<&'static str> {
+        core::mem::take(&mut self.left_out)
     }
 
     /// The source ended as it should: hands out what waits for its end, then [`Event::End`].
@@ -185,8 +193,15 @@ impl Demuxer {
         if section == map.current {
             return;
         }
-        let Some(elementary) = psi::program_map(&section) else { return };
+        let Some(program) = psi::program_map(&section) else { return };
         map.current = section;
+        for name in program.left_out {
+            if !self.told.contains(&name) {
+                self.told.push(name);
+                self.left_out.push(name);
+            }
+        }
+        let elementary = program.streams;
         self.streams.retain(|stream| elementary.contains(&stream.elementary));
         for new in elementary {
             let known = self.streams.iter().any(|stream| stream.elementary.pid == new.pid);

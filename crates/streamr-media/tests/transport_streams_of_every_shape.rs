@@ -245,6 +245,20 @@ fn streams_beyond_the_limit_are_ignored() {
 }
 
 #[test]
+fn what_is_not_carried_is_named_once() {
+    const MP3: u8 = 0x03;
+    const DATA: u8 = 0x15;
+    let mut stream = Stream::of(&[(H264, VIDEO), (MP3, SOUND), (DATA, 0x108)]);
+    stream.pes(VIDEO, Some(0), &[AUD, SPS, PPS, IDR]);
+    stream.map(&[(H264, VIDEO), (MP3, 0x105), (0x81, SOUND)]);
+    stream.pes(VIDEO, Some(40 * MS), &[AUD, SLICE]);
+    let mut demuxer = Demuxer::new(Config::default());
+    demuxer.push(&stream.bytes).unwrap();
+    assert_eq!(demuxer.take_left_out(), ["MP3 or MP2 sound", "AC-3 sound"]);
+    assert!(demuxer.take_left_out().is_empty());
+}
+
+#[test]
 fn a_program_may_change_while_it_runs() {
     let mut stream = Stream::of(&[(AAC, SOUND), (H264, VIDEO)]);
     stream.raw_pes(SOUND, Some(0), &adts(10), true);

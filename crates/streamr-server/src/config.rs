@@ -98,6 +98,13 @@ pub struct Admin {
     pub wrong_tokens_max: u32,
 }
 
+impl std::fmt::Debug for Srt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { listen, latency_ms, .. } = self;
+        write!(f, "Srt {{ listen: {listen:?}, passphrase: …, latency_ms: {latency_ms}, … }}")
+    }
+}
+
 impl std::fmt::Debug for Admin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Admin { token: … }")
@@ -117,11 +124,13 @@ pub struct Rtmp {
 }
 
 /// SRT ingest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Srt {
     /// `address:port` (UDP) for SRT; empty is off.
     pub listen: String,
+    /// Callers must encrypt with it: 10 to 79 bytes. Empty is no encryption.
+    pub passphrase: String,
     /// Milliseconds that SRT waits for what was lost.
     pub latency_ms: u32,
     /// Publishers at once.
@@ -230,7 +239,12 @@ impl Default for Rtmp {
 
 impl Default for Srt {
     fn default() -> Self {
-        Self { listen: "0.0.0.0:8890".to_owned(), latency_ms: 120, connections_max: 1_000 }
+        Self {
+            listen: "0.0.0.0:8890".to_owned(),
+            passphrase: String::new(),
+            latency_ms: 120,
+            connections_max: 1_000,
+        }
     }
 }
 
@@ -275,12 +289,15 @@ impl Config {
         Ok(config)
     }
 
-    /// As a commented file would hold it, the admin token replaced by dots.
+    /// As a commented file would hold it, secrets replaced by dots.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut shown = self.clone();
         if !shown.admin.token.is_empty() {
             shown.admin.token = "…".to_owned();
+        }
+        if !shown.srt.passphrase.is_empty() {
+            shown.srt.passphrase = "…".to_owned();
         }
         toml::to_string(&shown).unwrap_or_else(|error| panic!("a config is always TOML: {error}"))
     }
@@ -339,6 +356,12 @@ impl Config {
         if let Some(name) = self.ladder.renditions.iter().find(|n| ladder::height(n).is_none()) {
             return Err(Error::Config(format!(
                 "ladder.renditions has \"{name}\", but wants heights such as 720p and 480p"
+            )));
+        }
+        let passphrase = self.srt.passphrase.len();
+        if passphrase > 0 && !(10..=79).contains(&passphrase) {
+            return Err(Error::Config(format!(
+                "srt.passphrase has {passphrase} bytes, but SRT wants 10 to 79"
             )));
         }
         self.check_numbers()

@@ -76,23 +76,34 @@ pub(super) struct Elementary {
     pub(super) channels: u8,
 }
 
-/// The supported streams of a program map section.
-pub(super) fn program_map(section: &[u8]) -> Option<Vec<Elementary>> {
+/// What a program map section lists.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Program {
+    /// The streams that can be carried on.
+    pub(super) streams: Vec<Elementary>,
+    /// What sounds or shows something and cannot be carried on.
+    pub(super) left_out: Vec<&'static str>,
+}
+
+/// The streams of a program map section.
+pub(super) fn program_map(section: &[u8]) -> Option<Program> {
     if section.first() != Some(&2) {
         return None;
     }
     let body = section.get(10..section.len() - 4)?;
     let mut rest = skip_descriptors(body)?.1;
-    let mut streams = Vec::new();
+    let mut program = Program::default();
     while rest.len() >= 5 {
         let (kind, pid) = (rest[0], pid(&rest[1..3]));
         let (descriptors, after) = skip_descriptors(&rest[3..])?;
         rest = after;
         if let Some((codec, channels)) = supported(kind, descriptors) {
-            streams.push(Elementary { pid, codec, channels });
+            program.streams.push(Elementary { pid, codec, channels });
+        } else {
+            program.left_out.extend(unsupported(kind, descriptors));
         }
     }
-    Some(streams)
+    Some(program)
 }
 
 fn pid(bytes: &[u8]) -> u16 {
@@ -111,6 +122,26 @@ fn supported(kind: u8, descriptors: &[u8]) -> Option<(Codec, u8)> {
         0x1b => Some((Codec::H264, 0)),
         0x24 => Some((Codec::Hevc, 0)),
         0x06 => opus_channels(descriptors).map(|channels| (Codec::Opus, channels)),
+        _ => None,
+    }
+}
+
+/// The name of something that is heard or seen (stream types of Table 2-34, registrations of SMPTE
+/// RA); `None` for data.
+fn unsupported(kind: u8, descriptors: &[u8]) -> Option<&'static str> {
+    let registered =
+        |name: &[u8; 4]| descriptors.windows(6).any(|d| d == [&[5, 4], &name[..]].concat());
+    match kind {
+        0x01 | 0x02 => Some("MPEG-2 video"),
+        0x03 | 0x04 => Some("MP3 or MP2 sound"),
+        0x10 => Some("MPEG-4 part 2 video"),
+        0x11 => Some("AAC in LATM"),
+        0x33 => Some("VVC"),
+        0x81 | 0x87 => Some("AC-3 sound"),
+        0x06 if registered(b"AV01") => Some("AV1 in a transport stream"),
+        0x06 if registered(b"VP09") => Some("VP9 in a transport stream"),
+        0x06 if registered(b"AC-3") || registered(b"EAC3") => Some("AC-3 sound"),
+        0x06 if registered(b"Opus") => Some("Opus with more than two channels"),
         _ => None,
     }
 }

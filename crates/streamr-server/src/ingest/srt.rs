@@ -5,27 +5,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use srt_protocol::settings::KeySettings;
 use srt_tokio::access::{RejectReason, ServerRejectReason};
+use srt_tokio::options::Passphrase;
 use srt_tokio::{ConnectionRequest, SrtIncoming, SrtListener, SrtSocket};
 use streamr_media::media::{Demux, Event};
 use streamr_media::ts;
+use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 
-use super::stream_id;
+use super::{srt_filter, stream_id};
 use crate::Shutdown;
 use crate::live::{Live, Publication, Refused};
 
 /// Limits of the SRT listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     /// How long a lost packet may be asked for again.
     pub latency: Duration,
-    /// Callers must know it, if it is set: 10 to 79 characters.
+    /// Callers must encrypt with it, if it is set, and must not if it is not: 10 to 79 bytes.
     pub passphrase: Option<String>,
     /// Publishers at once.
     pub connections_max: usize,
     /// A publisher that sends nothing for so long is gone.
     pub idle_timeout: Duration,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("latency", &self.latency).finish_non_exhaustive()
+    }
 }
 
 impl Default for Config {
@@ -45,7 +54,14 @@ impl Config {
     pub fn of(config: &crate::Config) -> Self {
         let latency = Duration::from_millis(config.srt.latency_ms.into());
         let connections_max = config.srt.connections_max as usize;
-        Self { latency, connections_max, ..Self::default() }
+        let passphrase = Some(config.srt.passphrase.clone()).filter(|text| !text.is_empty());
+        Self { latency, passphrase, connections_max, ..Self::default() }
+    }
+
+    /// What a caller must have encrypted with. The length of the key is the caller's choice.
+    fn key(&self, request: &ConnectionRequest) -> Option<KeySettings> {
+        let passphrase = Passphrase::try_from(self.passphrase.clone()?).ok()?;
+        Some(KeySettings { key_size: request.key_size(), passphrase })
     }
 }
 
@@ -72,20 +88,19 @@ impl Srt {
         live: Live,
         shutdown: Shutdown,
     ) -> std::io::Result<Self> {
-        let mut builder = SrtListener::builder().latency(config.latency);
-        if let Some(passphrase) = &config.passphrase {
-            if !(10..=79).contains(&passphrase.len()) {
-                let text = "the SRT passphrase must have 10 to 79 characters";
-                return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text));
-            }
-            builder = builder.encryption(16, passphrase.clone());
+        if config.passphrase.as_ref().is_some_and(|text| !(10..=79).contains(&text.len())) {
+            let text = "srt.passphrase must have 10 to 79 bytes";
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text));
         }
+        let socket = UdpSocket::bind(address).await?;
+        srt_filter::attach(&socket, config.passphrase.is_some())?;
+        let builder = SrtListener::builder().latency(config.latency).socket(socket);
         let (listener, incoming) = builder.bind(address).await?;
         Ok(Self { listener: Some(listener), address, incoming, config, live, shutdown })
     }
 
-    /// The library's listener task has ended, which it does without being told: it panics when a
-    /// caller encrypts and nobody expects that. Others shall not suffer from it for long.
+    /// The library's listener task has ended, which it does without being told. The filter keeps
+    /// away all that is known to do that; if there is more, others shall not suffer for long.
     async fn listen_again(&mut self) {
         tracing::error!("the SRT listener has failed, and is started anew");
         self.listener = None;
@@ -146,7 +161,8 @@ async fn serve(
             return refused.to_string();
         }
     };
-    match request.accept(None).await {
+    let key = config.key(&request);
+    match request.accept(key).await {
         Ok(socket) => receive(socket, publication, config, shutdown).await,
         Err(error) => format!("the handshake failed: {error}"),
     }
@@ -174,6 +190,12 @@ async fn receive(
         };
         if let Err(error) = demuxer.push(&bytes).or_else(|error| publication.fail(error)) {
             return error.to_string();
+        }
+        for what in demuxer.take_left_out() {
+            let stream = publication.broadcast().name();
+            tracing::warn!(
+                %stream, "{what} is left out: over SRT send H.264 or HEVC, and AAC or Opus (stereo)"
+            );
         }
         let events: Vec<Event> = std::iter::from_fn(|| demuxer.poll_event()).collect();
         if let Err(error) = publication.handle_events(events) {

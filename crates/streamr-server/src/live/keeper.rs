@@ -138,3 +138,45 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{NewStream, Sqlite};
+    use streamr_core::key::StreamKey;
+
+    async fn state(store: &Sqlite, name: &StreamName) -> State {
+        store.stream(name).await.expect("it can be read").expect("a stream").state
+    }
+
+    /// What a real database does when it may not be written: the store fails, changes wait in
+    /// order, and are written when it may be again.
+    #[tokio::test]
+    async fn changes_wait_while_the_database_is_read_only() {
+        let store = Arc::new(Sqlite::in_memory().await.expect("memory"));
+        let name = StreamName::new("main").expect("a name");
+        let new = NewStream {
+            name: name.clone(),
+            title: String::new(),
+            key: StreamKey::from_random([7; 20]).hash(),
+            created_unix_ms: 0,
+        };
+        store.add_stream(&new).await.expect("a stream");
+        let (keeper, handle) = super::new(store.clone());
+        let running = tokio::spawn(keeper.run());
+
+        store.meddle("PRAGMA query_only = 1").await;
+        for to in [State::Live, State::Offline, State::Live] {
+            handle.state(&name, to);
+        }
+        tokio::time::sleep(PAUSE + PAUSE / 2).await;
+        assert_eq!(state(&store, &name).await, State::Ready);
+        let error = store.set_state(&name, State::Live).await.expect_err("it is read-only");
+        assert_eq!(error.code(), "store_read_only");
+
+        store.meddle("PRAGMA query_only = 0").await;
+        handle.close();
+        tokio::time::timeout(PAUSE * 10, running).await.expect("it ends").expect("no panic");
+        assert_eq!(state(&store, &name).await, State::Live);
+    }
+}

@@ -5,6 +5,9 @@
 //! the fan-out as a player does, and when it falls behind or dies, its rung leaves the multivariant
 //! playlist, the source plays on, and the rung is tried again. A child ends with the server,
 //! however that ends, because its input does.
+//!
+//! What FLV was not made for (HEVC, AV1, VP9) is read by ffmpeg from version 6.1 on. Before that,
+//! broadcasts with these have their source only, and the log says so.
 
 use std::process::Stdio;
 use std::sync::{Arc, Weak};
@@ -12,7 +15,7 @@ use std::time::Duration;
 
 use streamr_media::fanout::{Framing, Reader};
 use streamr_media::flv;
-use streamr_media::media::{Demux, Event};
+use streamr_media::media::{Codec, Demux, Event, Format};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::Semaphore;
@@ -76,19 +79,55 @@ pub(super) async fn keep(config: Config, broadcast: Weak<Broadcast>) {
         tracing::warn!("ladder.streams_max are transcoded: this broadcast has its source only");
         return;
     };
-    let source_height = loop {
+    let (codec, source_height) = loop {
         let Some(broadcast) = on_air(&broadcast) else { return };
-        if let Some((_, height)) = broadcast.picture_size() {
-            break height;
+        if let Some(found) = picture(&broadcast) {
+            break found;
         }
         drop(broadcast);
         sleep(POLL).await;
     };
+    if codec != Codec::H264 && !reads_enhanced_flv(&version(&config).await) {
+        tracing::warn!(
+            "ffmpeg before 6.1 cannot transcode {codec:?}: this broadcast has its source only; \
+             publish H.264, or set ladder.ffmpeg to a newer one"
+        );
+        return;
+    }
     let mut rungs = tokio::task::JoinSet::new();
     for &height in config.heights.iter().filter(|height| **height < source_height) {
         rungs.spawn(hold(config.clone(), broadcast.clone(), height));
     }
     while rungs.join_next().await.is_some() {}
+}
+
+/// Codec and height of the first picture track.
+fn picture(broadcast: &Broadcast) -> Option<(Codec, u16)> {
+    broadcast.tracks().into_iter().find_map(|track| match track.format {
+        Format::Video { height, .. } => Some((track.codec, height)),
+        Format::Audio { .. } => None,
+    })
+}
+
+/// What ffmpeg says of itself; nothing if it cannot be started, which its rungs will tell.
+async fn version(config: &Config) -> String {
+    let said = Command::new(&config.ffmpeg).arg("-version").stdin(Stdio::null()).output();
+    match timeout(config.stall_max, said).await {
+        Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(Err(_)) | Err(_) => String::new(),
+    }
+}
+
+/// Whether an ffmpeg of this version reads HEVC, AV1 and VP9 in FLV. Builds that are not numbered
+/// are newer than any number.
+fn reads_enhanced_flv(version: &str) -> bool {
+    let number = version.strip_prefix("ffmpeg version ").unwrap_or_default();
+    let mut digits = number.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (digits.next(), digits.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 1),
+        (Some(Ok(major)), _) => major > 6,
+        _ => true,
+    }
 }
 
 const POLL: Duration = Duration::from_millis(200);
@@ -250,6 +289,22 @@ fn command(config: &Config, height: u16) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn old_decoders_are_known_by_their_version() {
+        for (version, want) in [
+            ("ffmpeg version 5.1.6-0+deb12u1 Copyright (c) 2000-2024", false),
+            ("ffmpeg version 6.0", false),
+            ("ffmpeg version 6.1.1-3ubuntu5", true),
+            ("ffmpeg version 7.0", true),
+            ("ffmpeg version 8 Copyright", true),
+            ("ffmpeg version N-112345-gabcdef", true),
+            ("ffmpeg version git-2026-01-01", true),
+            ("", true),
+        ] {
+            assert_eq!(reads_enhanced_flv(version), want, "{version}");
+        }
+    }
 
     #[test]
     fn rungs_are_named_by_their_height() {

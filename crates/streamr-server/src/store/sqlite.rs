@@ -98,6 +98,12 @@ impl Sqlite {
         Ok(Self { pool, path })
     }
 
+    /// Does something to the database behind the store's back.
+    #[cfg(test)]
+    pub(crate) async fn meddle(&self, statement: &'static str) {
+        query(statement).execute(&self.pool).await.expect("a statement of the test's own");
+    }
+
     fn fault(&self, error: &sqlx::Error) -> Error {
         fault(&self.path, error)
     }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use streamr_server::serve::Server;
-use streamr_server::{Config, Shutdown};
+use streamr_server::{App, Config, admin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Serving {
     pub(crate) http: SocketAddr,
     pub(crate) key: String,
-    shutdown: Shutdown,
+    app: App,
     run: JoinHandle<()>,
     _dir: tempfile::TempDir,
 }
@@ -39,9 +39,17 @@ impl Serving {
         let server = Server::bind(config).await.expect("it starts");
         let http = server.hello().addresses[0].1;
         let (_, key) = server.hello().first_stream.clone().expect("a first stream");
-        let shutdown = server.app().shutdown.clone();
+        let app = server.app().clone();
         let run = tokio::spawn(server.run());
-        Self { http, key, shutdown, run, _dir: dir }
+        Self { http, key, app, run, _dir: dir }
+    }
+
+    /// The key of a further stream.
+    #[allow(dead_code, reason = "not every test needs one")]
+    pub(crate) async fn add_stream(&self, name: &str) -> String {
+        let name = name.parse().expect("a name");
+        let added = admin::add_stream(&self.app, name, String::new()).await;
+        added.expect("the store works").1.reveal().to_owned()
     }
 
     /// The body of the answer to a GET.
@@ -72,16 +80,21 @@ impl Serving {
     }
 
     pub(crate) async fn stop(self) {
-        self.shutdown.begin();
+        self.app.shutdown.begin();
         timeout(PATIENCE, self.run).await.expect("it ends").expect("without a panic");
     }
 }
 
 /// ffmpeg, publishing a test picture with sound.
 pub(crate) fn publish(format: &str, url: &str) -> Child {
+    publish_as("libx264", format, url)
+}
+
+/// The same by another encoder.
+pub(crate) fn publish_as(encoder: &str, format: &str, url: &str) -> Child {
     Command::new("ffmpeg")
         .args(["-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25"])
-        .args(["-re", "-f", "lavfi", "-i", "sine", "-c:v", "libx264", "-preset", "ultrafast"])
+        .args(["-re", "-f", "lavfi", "-i", "sine", "-c:v", encoder, "-preset", "ultrafast"])
         .args(["-pix_fmt", "yuv420p", "-g", "25", "-c:a", "aac", "-f", format, url])
         .stdin(Stdio::null())
         .kill_on_drop(true)

@@ -34,6 +34,7 @@ pub(crate) struct Server {
     /// The admin token.
     pub(crate) token: String,
     settings: Vec<String>,
+    disk_kib: Option<u32>,
     dir: TempDir,
     child: Child,
 }
@@ -46,6 +47,23 @@ impl Server {
 
     /// With `key=value` settings.
     pub(crate) fn start_with(settings: &[&str]) -> Self {
+        Self::start_on(None, settings)
+    }
+
+    /// With a data folder of its own small file system, which only its process sees: see
+    /// [`Server::small_disk`].
+    pub(crate) fn start_on_small_disk(kib: u32, settings: &[&str]) -> Self {
+        Self::start_on(Some(kib), settings)
+    }
+
+    /// The way into that file system for the test.
+    pub(crate) fn small_disk(&self) -> PathBuf {
+        let data = self.data();
+        let inside = data.strip_prefix("/").expect("temporary folders are absolute");
+        PathBuf::from(format!("/proc/{}/root", self.pid())).join(inside)
+    }
+
+    fn start_on(disk_kib: Option<u32>, settings: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let (http, rtmp, srt) = (free_tcp(), free_tcp(), free_udp());
         let mut all = vec![
@@ -56,9 +74,9 @@ impl Server {
             "ladder.thumbnails=false".to_owned(),
         ];
         all.extend(settings.iter().map(|&setting| setting.to_owned()));
-        let child = spawn(dir.path(), &all);
+        let child = spawn(dir.path(), &all, disk_kib);
         let (key, token) = (String::new(), String::new());
-        let mut server = Self { http, rtmp, srt, key, token, settings: all, dir, child };
+        let mut server = Self { http, rtmp, srt, key, token, settings: all, disk_kib, dir, child };
         server.await_ready();
         let said = server.said();
         let after = |word: &str| {
@@ -84,7 +102,7 @@ impl Server {
                 std::thread::sleep(LOOK);
             }
             assert!(self.log().contains("is in use"), "it did not start:\n{}", self.log());
-            self.child = spawn(self.dir.path(), &self.settings);
+            self.child = spawn(self.dir.path(), &self.settings, self.disk_kib);
         }
         panic!("it did not start in {TRIES} tries:\n{}", self.log());
     }
@@ -92,7 +110,7 @@ impl Server {
     /// Starts it again, with the same ports and the same folder.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.try_wait().expect("our own child").is_some(), "it still runs");
-        self.child = spawn(self.dir.path(), &self.settings);
+        self.child = spawn(self.dir.path(), &self.settings, self.disk_kib);
         self.await_ready();
     }
 
@@ -224,13 +242,33 @@ pub(crate) fn streamr(arguments: &[&str]) -> Command {
     command
 }
 
-fn spawn(dir: &Path, settings: &[String]) -> Child {
+fn spawn(dir: &Path, settings: &[String], disk_kib: Option<u32>) -> Child {
     let file = |name: &str| {
         File::options().create(true).append(true).open(dir.join(name)).expect("our own folder")
     };
-    let mut command = streamr(&["serve"]);
+    let mut command = match disk_kib {
+        None => streamr(&["serve"]),
+        Some(kib) => on_small_disk(kib, &dir.join("data"), &streamr(&["serve"])),
+    };
     command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     command.stdout(file("said")).stderr(file("log")).spawn().expect("the binary of this build")
+}
+
+/// Mounts a file system at `data` in namespaces of the command's own, which needs no rights. The
+/// process stays the same one from here to the command.
+fn on_small_disk(kib: u32, data: &Path, inner: &Command) -> Command {
+    std::fs::create_dir_all(data).expect("our own folder");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    command.arg(format!("mount -t tmpfs -o size={kib}k tmpfs \"$0\" && exec \"$@\"")).arg(data);
+    command.arg(inner.get_program()).args(inner.get_args());
+    for (key, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(key, value),
+            None => command.env_remove(key),
+        };
+    }
+    command
 }
 
 /// Waits for something to be there.

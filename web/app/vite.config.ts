@@ -1,6 +1,20 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig, type Plugin } from "vite";
 import { tailoredHls } from "../player/hls_build.ts";
+
+/** A page's file holds what is its own in the head; page.html is the rest, once for all. */
+function framedPages(): Plugin {
+  const frame = readFileSync(join(import.meta.dirname, "page.html"), "utf8");
+  return {
+    name: "framed-pages",
+    transformIndexHtml: {
+      order: "pre",
+      handler: (html) => frame.replace("<!-- page -->", () => html.trim()),
+    },
+  };
+}
 
 /**
  * The entry decides by path which page to load, so that the playlist's request leaves before any
@@ -32,6 +46,7 @@ export default defineConfig({
   plugins: [
     svelte(),
     tailoredHls(),
+    framedPages(),
     preloadPages({
       "index.html": "src/home.ts",
       "watch.html": "src/watch.ts",

@@ -11,18 +11,3 @@ export function uptime(startedAt: string | null, nowMs: number): string {
   const [hours, minutes] = [Math.floor(total / 3600), Math.floor(total / 60) % 60];
   return hours ? `${hours}:${two(minutes)}:${two(total % 60)}` : `${minutes}:${two(total % 60)}`;
 }
-
-/** Names for the codecs of RFC 6381 strings: `avc1.64001f` is H.264. */
-export function codecName(codec: string): string {
-  const names: Record<string, string> = {
-    avc1: "H.264",
-    avc3: "H.264",
-    hvc1: "HEVC",
-    hev1: "HEVC",
-    av01: "AV1",
-    vp09: "VP9",
-    mp4a: "AAC",
-    opus: "Opus",
-  };
-  return names[codec.split(".")[0]!.toLowerCase()] ?? codec;
-}

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { atEdge, shouldJump, stuck } from "./edge.ts";
+import { atEdge, beginning, CATCH_UP_RATE, rate, shouldJump, stuck } from "./edge.ts";
 
 test.each([
   { latency: 0.8, target: 0.8, following: true, lit: true, jumps: false },
@@ -11,6 +11,27 @@ test.each([
 ])("$latency s behind with an aim of $target s", ({ lit, jumps, ...position }) => {
   expect(atEdge(position)).toBe(lit);
   expect(shouldJump(position)).toBe(jumps);
+});
+
+test("who falls behind plays faster until the target is reached, and not at every part", () => {
+  const played = (latencies: number[], following = true) => {
+    let now = 1;
+    return latencies.map((latency) => (now = rate({ latency, target: 1, following }, now)));
+  };
+  expect(played([1.2, 1.4, 1.2, 1.4])).toEqual([1, 1, 1, 1]);
+  const fast = CATCH_UP_RATE;
+  expect(played([1.6, 1.4, 1.1, 0.9, 1.1, 1.4])).toEqual([fast, fast, fast, 1, 1, 1]);
+  expect(played([9, 9], false)).toEqual([1, 1]);
+});
+
+test.each([
+  { keyframes: [18, 20], edge: 21.2, begins: 20 }, // just behind the aim
+  { keyframes: [18, 20], edge: 20.8, begins: 20 }, // just ahead of it, with enough to play
+  { keyframes: [18, 20], edge: 20.4, begins: 19.4 }, // too near to the edge
+  { keyframes: [18, 20], edge: 21.8, begins: 20.8 }, // too far behind
+  { keyframes: [], edge: 21, begins: 20 },
+])("playback with keyframes at $keyframes and media up to $edge begins at $begins", (each) => {
+  expect(beginning(each.edge - 1, each.keyframes, each.edge)).toBeCloseTo(each.begins);
 });
 
 test("a stream is reopened only if there is media that does not play", () => {

@@ -28,6 +28,38 @@ export function shouldJump(position: Position): boolean {
   return position.following && position.latency > position.target + JUMP_BEYOND_S;
 }
 
+/**
+ * A viewer this far behind the target plays faster until the target is reached. Two parts and a
+ * bit: the distance grows and shrinks by a part with each that arrives, and who changes speed at
+ * every part plays with the least buffer there can be, and with a sound that wavers.
+ */
+export const CATCH_UP_BEYOND_S = 0.5;
+/** Fast enough to win back 1 s in 12 s, slow enough that speech keeps its sound. */
+export const CATCH_UP_RATE = 1.08;
+
+/** How fast to play, having played at `rate`. */
+export function rate({ latency, target, following }: Position, rate: number): number {
+  if (!following) return 1;
+  const behind = latency - target;
+  return behind > (rate > 1 ? 0 : CATCH_UP_BEYOND_S) ? CATCH_UP_RATE : 1;
+}
+
+/**
+ * A picture far from a keyframe costs the decoding of all between: a third of a second of work for
+ * one of media. So playback begins at a keyframe that is no more than this off where it aims.
+ */
+const KEYFRAME_OFF_S = 0.6;
+/** Media that playback needs at least ahead of it to begin. */
+const BEGIN_AHEAD_S = 0.5;
+
+/** Where to begin, aiming at `aim`, with keyframes at `keyframes` and newest media at `edge`. */
+export function beginning(aim: number, keyframes: number[], edge: number): number {
+  const near = keyframes.filter(
+    (at) => Math.abs(at - aim) <= KEYFRAME_OFF_S && edge - at >= BEGIN_AHEAD_S,
+  );
+  return near.at(-1) ?? aim;
+}
+
 /** What a watchdog sees while the picture stands still. */
 export interface Stall {
   /** How long playback has stood still, s. */

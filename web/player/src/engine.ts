@@ -1,7 +1,10 @@
 import Hls from "hls.js";
 import type { ErrorData, HlsConfig } from "hls.js";
-import { PlaylistLoader } from "./loader.ts";
+import { undecodable } from "./codec.ts";
+import { beginning } from "./edge.ts";
+import { EarlyLoader } from "./loader.ts";
 import { BitrateMeter } from "./metrics.ts";
+import { AudioParts, VideoParts } from "./parts.ts";
 
 /** One choice of quality; `index` −1 is automatic. */
 export interface Quality {
@@ -44,14 +47,14 @@ export interface Engine {
  * A stall is answered by this much more distance from the edge, s; it adds up to a segment at most.
  */
 const STALL_BACKOFF_S = 0.2;
-/** Fast enough to win back 1 s in 12 s, slow enough that speech keeps its sound. */
-const CATCH_UP_RATE = 1.08;
+/** Media before the start that may be missing, and media after it that must be there: a part. */
+const BEGIN_SLACK_S = 0.2;
 /** Decoder errors that are recovered in place before the stream is opened anew. */
 const MEDIA_RECOVERIES_MAX = 2;
 
 const CONFIG: Partial<HlsConfig> = {
   lowLatencyMode: true, // the distance from the edge is then PART-HOLD-BACK
-  maxLiveSyncPlaybackRate: CATCH_UP_RATE,
+  maxLiveSyncPlaybackRate: 1, // the session catches up, with fewer changes of speed
   liveSyncOnStallIncrease: STALL_BACKOFF_S,
   backBufferLength: 30, // what ← can go back without loading; bounds memory
   maxBufferLength: 10,
@@ -64,7 +67,9 @@ const CONFIG: Partial<HlsConfig> = {
   enableEmsgMetadataCues: false,
   enableID3MetadataCues: false,
   enableDateRangeMetadataCues: false,
-  pLoader: PlaylistLoader as unknown as HlsConfig["pLoader"],
+  audioStreamController: AudioParts,
+  streamController: VideoParts,
+  loader: EarlyLoader as unknown as HlsConfig["loader"],
 };
 
 /** hls.js over Media Source Extensions. */
@@ -75,6 +80,9 @@ export class HlsEngine implements Engine {
   private mediaRecoveries = 0;
   private lastCc: number | null = null;
   private everLive = false;
+  private begun = false;
+  /** Codecs of all qualities as the playlist has them; hls.js forgets those it cannot play. */
+  private announced = "";
   /**
    * Codecs of video and audio as the initialization segments say, should the playlist be silent.
    */
@@ -91,6 +99,9 @@ export class HlsEngine implements Engine {
   ) {
     const { hls } = this;
     hls.on(Hls.Events.ERROR, (_, data) => this.error(data));
+    hls.on(Hls.Events.MANIFEST_LOADED, (_, { levels }) => {
+      this.announced = levels.map(({ attrs }) => attrs.CODECS ?? "").join();
+    });
     hls.on(Hls.Events.MANIFEST_PARSED, () => events.ready());
     hls.on(Hls.Events.LEVEL_LOADED, (_, { details }) => {
       // A broadcast that was over before we came: opening it would replay its last seconds.
@@ -105,6 +116,7 @@ export class HlsEngine implements Engine {
       const meter = frag.type === "audio" ? this.rates.audio : this.rates.main;
       if (frag.sn !== "initSegment") meter.push(payload.byteLength, (part ?? frag).duration);
     });
+    hls.on(Hls.Events.BUFFER_APPENDED, () => this.begin());
     hls.on(Hls.Events.BUFFER_CODECS, (_, { video, audio }) => {
       const tracks = [video, audio].map((track) => track?.levelCodec || track?.codec);
       this.parsed = tracks.map((codec, index) => codec ?? this.parsed[index]);
@@ -167,10 +179,29 @@ export class HlsEngine implements Engine {
     this.hls.destroy();
   }
 
+  /** hls.js starts when all parts of the first segment have come; we do when enough of it has. */
+  private begin(): void {
+    const { video, hls } = this;
+    const { buffered } = video;
+    const aim = hls.startPosition;
+    const details = hls.latestLevelDetails;
+    if (this.begun || aim < 0 || !details || buffered.length === 0) return;
+    const parts = (details.partList ?? []).filter(({ independent }) => independent);
+    const keyframes = parts.map(({ start }) => start);
+    const start = beginning(aim, keyframes, details.edge);
+    const position = Math.max(start, buffered.start(0));
+    if (position - start > BEGIN_SLACK_S || buffered.end(0) - position < BEGIN_SLACK_S) return;
+    this.begun = true;
+    if (video.currentTime < position) video.currentTime = position;
+  }
+
   private error(data: ErrorData): void {
     if (!data.fatal) return;
     const code = data.response?.code ?? 0;
-    if (/codec/i.test(data.details)) return this.events.failed("codec", this.codecs);
+    if (/codec/i.test(data.details)) {
+      const names = [...new Set(undecodable(this.announced || this.codecs))];
+      return this.events.failed("codec", names.join(" and "));
+    }
     if (data.type === Hls.ErrorTypes.NETWORK_ERROR) {
       const absent = code === 404 || code === 410;
       return this.events.failed(absent ? "offline" : "network", data.details);

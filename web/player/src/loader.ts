@@ -1,36 +1,31 @@
 import Hls from "hls.js";
-import type {
-  HlsConfig,
-  LoaderCallbacks,
-  LoaderConfiguration,
-  PlaylistLoaderContext,
-} from "hls.js";
+import type { HlsConfig, LoaderCallbacks, LoaderConfiguration, LoaderContext } from "hls.js";
 import { take, type Early } from "./prefetch.ts";
 
 const Base = Hls.DefaultConfig.loader as unknown as new (config: HlsConfig) => {
   stats: { loading: { start: number; first: number; end: number }; loaded: number; total: number };
   load(
-    context: PlaylistLoaderContext,
+    context: LoaderContext,
     config: LoaderConfiguration,
-    callbacks: LoaderCallbacks<PlaylistLoaderContext>,
+    callbacks: LoaderCallbacks<LoaderContext>,
   ): void;
   abort(): void;
   destroy(): void;
 };
 
-/** hls.js's loader for playlists, which first looks whether the page has asked already. */
-export class PlaylistLoader extends Base {
+/** hls.js's loader, which first looks whether the page has asked already. */
+export class EarlyLoader extends Base {
   private gone = false;
 
   override load(
-    context: PlaylistLoaderContext,
+    context: LoaderContext,
     config: LoaderConfiguration,
-    callbacks: LoaderCallbacks<PlaylistLoaderContext>,
+    callbacks: LoaderCallbacks<LoaderContext>,
   ): void {
     const early = take(context.url);
     if (!early) return super.load(context, config, callbacks);
-    early.text.then(
-      (text) => this.gone || this.answer(early, text, context, callbacks),
+    early.body.then(
+      (body) => this.gone || this.answer(early, body, context, callbacks),
       () => this.gone || super.load(context, config, callbacks),
     );
   }
@@ -47,14 +42,14 @@ export class PlaylistLoader extends Base {
 
   private answer(
     early: Early,
-    text: string,
-    context: PlaylistLoaderContext,
-    callbacks: LoaderCallbacks<PlaylistLoaderContext>,
+    body: ArrayBuffer,
+    context: LoaderContext,
+    callbacks: LoaderCallbacks<LoaderContext>,
   ): void {
-    const now = performance.now();
-    Object.assign(this.stats.loading, { start: early.at, first: now, end: now });
-    this.stats.loaded = this.stats.total = text.length;
-    const response = { url: early.url, data: text, code: 200 };
-    callbacks.onSuccess(response, this.stats as never, context, null);
+    const { start, first, end } = early;
+    Object.assign(this.stats.loading, { start, first, end });
+    this.stats.loaded = this.stats.total = body.byteLength;
+    const data = context.responseType === "arraybuffer" ? body : new TextDecoder().decode(body);
+    callbacks.onSuccess({ url: early.url, data, code: 200 }, this.stats as never, context, null);
   }
 }

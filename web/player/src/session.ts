@@ -1,5 +1,5 @@
 import { Backoff } from "./backoff.ts";
-import { shouldJump, stuck } from "./edge.ts";
+import { rate, shouldJump, stuck } from "./edge.ts";
 import { HlsEngine, NativeEngine, type Engine, type Failure } from "./engine.ts";
 import { StallMeter, type Metrics } from "./metrics.ts";
 import { probe } from "./probe.ts";
@@ -15,6 +15,8 @@ const RETRY_MAX_MS = 4000;
 const MEDIA_FAILURES_MAX = 3;
 const MEDIA_FAILURES_WINDOW_MS = 60_000;
 const WATCH_MS = 250;
+/** Who has less than this in the buffer does not play faster, however far behind. */
+const SPARE_S = 0.5;
 /** A jump gets this long to load what it jumped to before the next. */
 const JUMP_PAUSE_MS = 3000;
 
@@ -198,7 +200,7 @@ export class Session {
     this.stop();
     if (failure === "codec")
       return this.refuse(
-        `This browser cannot decode the stream (${detail || "unknown codec"}). ` +
+        `This browser cannot decode ${detail || "the stream"}. ` +
           "Another browser may; H.264 plays everywhere.",
       );
     if (failure === "media" && this.mediaFailedTooOften())
@@ -262,8 +264,10 @@ export class Session {
       return this.fail("network", "playback is stuck");
     }
     const target = this.targetLatency ?? Infinity;
+    const position = { latency, target, following: this.following };
+    video.playbackRate = this.bufferAhead() < SPARE_S ? 1 : rate(position, video.playbackRate);
     const settled = video.readyState >= 3 && now - this.jumpedAt > JUMP_PAUSE_MS;
-    if (settled && shouldJump({ latency, target, following: this.following })) this.toEdge();
+    if (settled && shouldJump(position)) this.toEdge();
   }
 
   private bufferAhead(): number {

@@ -53,10 +53,10 @@ export async function withPage(use, { sound = false, phone = false, anyScript = 
 export const metrics = (page) =>
   page.evaluate(() => document.querySelector("streamr-player")?.metrics ?? null);
 
-/** Opens the watch page and waits for the first frame. */
-export async function watch(page, name = stream) {
-  await page.goto(`${url}/watch/${encodeURIComponent(name)}`);
-  await until(page, "the first frame", (m) => m.join_ms !== null && m.state === "playing");
+/** Opens the watch page and waits for the first frame; the metrics as of then. */
+export async function watch(page, name = stream, server = url) {
+  await page.goto(`${server}/watch/${encodeURIComponent(name)}`);
+  return until(page, "the first frame", (m) => m.join_ms !== null && m.state === "playing");
 }
 
 /** Waits until `holds(metrics)`, for a minute at most by default. */
@@ -92,4 +92,22 @@ export async function outside(variable) {
   const child = spawn("sh", ["-c", command], { stdio: "ignore" });
   const code = await new Promise((resolve) => child.once("exit", resolve));
   expect(code === 0, `${variable} exited ${code}: ${command}`);
+}
+
+/**
+ * Brings the stream back if it is not on air, as after a case that failed half-way: each case must
+ * stand by itself.
+ */
+export async function onAir() {
+  const live = async () => {
+    const reply = await fetch(`${url}/api/v1/streams/${encodeURIComponent(stream)}`).catch(
+      () => null,
+    );
+    return reply?.ok && (await reply.json()).state === "live";
+  };
+  if ((await live()) || !process.env.PUBLISHER_START) return;
+  await outside("PUBLISHER_STOP").catch(() => {}); // it has ended by itself
+  await outside("PUBLISHER_START");
+  for (let tries = 0; tries < 300 && !(await live()); tries += 1)
+    await new Promise((resolve) => setTimeout(resolve, 200));
 }

@@ -41,7 +41,7 @@ impl Plan {
             window_s: 4.0,
             short_s: 2.0,
             parts: 4,
-            pages: 5,
+            pages: 8,
             repeat: Duration::from_secs(120),
         }
     }

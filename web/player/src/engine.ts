@@ -134,11 +134,11 @@ export class HlsEngine implements Engine {
   }
 
   get quality(): number {
-    return this.hls.autoLevelEnabled ? -1 : this.hls.currentLevel;
+    return this.hls.manualLevel; // the choice; what is on screen follows it
   }
 
   set quality(index: number) {
-    this.hls.nextLevel = index;
+    this.hls.loadLevel = index; // from the next segment on; `nextLevel` empties the buffer first
   }
 
   get edgeLatency(): number | null {

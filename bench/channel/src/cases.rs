@@ -14,9 +14,12 @@ const LINE: Line = [1; 8];
 const SMALL: Small = [1; 7];
 const BATCH: usize = 32;
 
+/// Measures the row of a case in some rounds.
+type Measure = fn(&str, usize) -> Row;
+
 /// Every row, or those whose name has the word in it.
 pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
-    let measured: [(&str, fn(&str, usize) -> Row); 7] = [
+    let measured: [(&str, Measure); 7] = [
         ("64 B one way in process", one_way),
         ("64 B one way beside iceoryx2", beside_iceoryx),
         ("64 B batched throughput", batched),

@@ -31,8 +31,8 @@ pub(crate) fn sum(bytes: &[u8]) -> u64 {
 pub(crate) fn ours(bytes: usize, touched: bool) -> f64 {
     let lines = (bytes * RING_MESSAGES).max(RING_BYTES_MIN).next_power_of_two() / 64;
     let mut config = Config::default();
-    config.slots = lines - lines / 8;
-    (config.wait, config.full) = (Wait::Spin, Full::BlockFor(Duration::from_millis(20)));
+    let full = Full::BlockFor(Duration::from_millis(20));
+    (config.slots, config.wait, config.full) = (lines - lines / 8, Wait::Spin, full);
     let (mut sender, mut receiver) = bytes::channel(&config).expect("some megabytes are granted");
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();

@@ -55,8 +55,7 @@ impl<M: Message> Rx<M> for spsc::Receiver<M> {
     }
 
     fn drain(&mut self, each: impl FnMut(M)) -> usize {
-        let mut each = each;
-        spsc::Receiver::drain(self).map(|message| each(message)).count()
+        spsc::Receiver::drain(self).map(each).count()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Connections that the engine hands over: bounded, spoken to in HTTP/1.1 or HTTP/2, ended in order.
+//! Connections that the engine hands over: bounded, spoken to in HTTP/1.1 or 2, ended in order.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

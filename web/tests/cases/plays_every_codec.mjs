@@ -29,6 +29,7 @@ const CODECS = [
 ];
 const PLAY_S = 3;
 const FFPLAY_PATIENCE_MS = 30_000;
+const SEGMENT_PATIENCE_MS = 30_000;
 /** ffplay's line of status, written over itself: the clock, the distance of the tracks, … */
 const STATUS = /^ *(?:[\d.-]+|nan) +(?:A-V|M-V|M-A| +):.*?$/gm;
 const CLOCK = /^ *([\d.]+) A-V:/gm;
@@ -51,6 +52,20 @@ async function ffplay(address) {
   const complaints = printed.replaceAll(STATUS, "").trim();
   expect(complaints === "", `ffplay says: ${complaints}`);
   expect(played() >= PLAY_S, `ffplay played ${played()} s of ${address}`);
+}
+
+/**
+ * Players that know of no parts find an empty list until the first segment is whole, and ffplay
+ * does not ask again.
+ */
+async function firstSegment(playlist) {
+  const [media] = /^[^#\n].*$/m.exec(await (await fetch(playlist)).text());
+  for (const until = Date.now() + SEGMENT_PATIENCE_MS; Date.now() < until;) {
+    const listed = await (await fetch(new URL(media, playlist))).text();
+    if (listed.includes("#EXTINF")) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`${playlist} lists no whole segment`);
 }
 
 const supported = (page, codec) =>
@@ -89,7 +104,9 @@ export default () =>
       await clip(file, { ...each, seconds: 4, size: "320x180" });
       const stop = await publish(each.name, file);
       result[each.name] = await withPage((page) => chromium(page, url, each));
-      await ffplay(`${url}/hls/${each.name}/index.m3u8`);
+      const playlist = `${url}/hls/${each.name}/index.m3u8`;
+      await firstSegment(playlist);
+      await ffplay(playlist);
       await stop();
     }
     return result;

@@ -207,7 +207,7 @@ impl<T: Message> Drop for Sender<T> {
         let ours = self.out.ring.side();
         leave(ours);
         for reader in &mut self.out.readers {
-            reader.link.close(ours, reader.words.side());
+            reader.link.rouse(ours, reader.words.side());
         }
     }
 }

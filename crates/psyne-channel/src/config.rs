@@ -21,13 +21,22 @@ pub struct Config {
     /// How both sides wait.
     pub wait: Wait,
     /// Most receivers of a broadcast: its sender looks at one line for each after each message.
-    /// Default 64, about a microsecond of that.
+    /// Default 64, about a microsecond of that. Also those of a queue: 64 at most.
     pub receivers_max: usize,
+    /// Most senders of a queue that may have several, clients of a server: each has a ring of its
+    /// own, which the receiver looks at in turn. Default 64, which is also the most.
+    pub senders_max: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { slots: 896, full: Full::Block, wait: Wait::Adaptive, receivers_max: 64 }
+        Self {
+            slots: 896,
+            full: Full::Block,
+            wait: Wait::Adaptive,
+            receivers_max: 64,
+            senders_max: 64,
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::raw::{Consumer, Format, Producer, lane};
-use crate::wait::{End, Signal, is_gone, pair};
+use crate::lanes::{Lane, leave, notify};
+use crate::raw::{Consumer, Format, Producer, Side, lane};
+use crate::wait::{End, Link, Signal, is_gone, pair};
 use crate::{Ask, Config, Error, Full, Reason, Verdict};
 
 /// What an end has done so far. Kept privately by the end that counts: asking costs the other
@@ -31,6 +32,19 @@ pub(crate) fn open(config: &Config, stride: usize, format: Format) -> Result<(Tx
     let pressure = Pressure::new(sending, config.full.clone());
     let tx = Tx { lane: producer, pressure };
     Ok((tx, Rx { lane: consumer, signal: receiving }))
+}
+
+/// Makes an end that sends on a lane of its own to a receiver that has others, and its near end.
+pub(crate) fn join(
+    config: &Config,
+    (format, stride): (Format, usize),
+    receiver: Link,
+) -> Result<(Tx, Inlet), Error> {
+    let (producer, consumer) = lane(config.ring_slots()?, stride, format)?;
+    let mut signal = Signal::linked(config.wait, receiver);
+    signal.open(&producer);
+    let inlet = Inlet { lane: consumer, link: Link::to(&signal) };
+    Ok((Tx { lane: producer, pressure: Pressure::new(signal, config.full.clone()) }, inlet))
 }
 
 /// A ring as its sender sees it.
@@ -172,6 +186,11 @@ impl Tx {
         self.pressure.signal.notify(&self.lane)
     }
 
+    /// Wakes the receiver for something that is no message.
+    pub(crate) fn rouse(&mut self) {
+        self.pressure.signal.rouse(&self.lane);
+    }
+
     /// What was done so far.
     pub(crate) fn stats(&self) -> Stats {
         self.pressure.stats(self.lane.published())
@@ -265,5 +284,54 @@ impl Drop for Rx {
     fn drop(&mut self) {
         self.lane.tell();
         self.signal.close(&self.lane);
+    }
+}
+
+/// One lane of a receiver that has several. Dropped, it closes that lane.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    /// Its slots.
+    pub(crate) lane: Consumer,
+    link: Link,
+}
+
+impl Inlet {
+    /// Gives slots back, and wakes a sender that waits for them.
+    #[inline]
+    pub(crate) fn release(&mut self, count: u64) {
+        if self.lane.release(count) {
+            notify(self);
+        }
+    }
+}
+
+impl End for Inlet {
+    #[inline]
+    fn sides(&self) -> (&Side, &Side) {
+        self.lane.sides()
+    }
+}
+
+impl Lane for Inlet {
+    #[inline]
+    fn has(&mut self) -> Result<bool, Error> {
+        self.lane.has(1)
+    }
+
+    #[inline]
+    fn parts(&mut self) -> (&mut Link, &Side, &Side) {
+        let (ours, theirs) = self.lane.sides();
+        (&mut self.link, ours, theirs)
+    }
+
+    fn tell(&mut self) -> bool {
+        self.lane.tell()
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.lane.tell();
+        leave(self);
     }
 }

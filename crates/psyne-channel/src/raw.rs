@@ -16,7 +16,7 @@ mod region;
 mod region;
 
 pub(crate) use copy::copy;
-pub(crate) use futex::{wait, wake};
+pub(crate) use futex::{wait, wait_any, wake};
 pub(crate) use lane::{Consumer, Format, Producer, lane};
 pub use message::{Layout, Message};
 pub(crate) use message::{load, store, view, view_mut};

@@ -11,7 +11,7 @@ use crate::raw::{Format, LINE, view, view_mut};
 use crate::{Config, Error, Message};
 
 /// How messages of this type are announced, and the bytes of a slot.
-const fn shape<T: Message>() -> (Format, usize) {
+pub(crate) const fn shape<T: Message>() -> (Format, usize) {
     assert!(align_of::<T>() <= LINE, "a Message is aligned to a line at most");
     if size_of::<T>() + Format::Line.overhead() <= LINE && align_of::<T>() <= 8 {
         (Format::Line, LINE)
@@ -27,7 +27,7 @@ const fn shape<T: Message>() -> (Format, usize) {
 pub fn channel<T: Message>(config: &Config) -> Result<(Sender<T>, Receiver<T>), Error> {
     let (format, stride) = const { shape::<T>() };
     let (tx, rx) = ends::open(config, stride, format)?;
-    Ok((Sender { tx, _type: PhantomData }, Receiver { rx, _type: PhantomData }))
+    Ok((Sender::of(tx), Receiver { rx, _type: PhantomData }))
 }
 
 /// The end that sends. Dropped, it closes the channel; what was sent can still be received.
@@ -38,6 +38,14 @@ pub struct Sender<T: Message> {
 }
 
 impl<T: Message> Sender<T> {
+    pub(crate) fn of(tx: Tx) -> Self {
+        Self { tx, _type: PhantomData }
+    }
+
+    pub(crate) fn rouse(&mut self) {
+        self.tx.rouse();
+    }
+
     /// Sends one message; a full channel is treated as its configuration says.
     ///
     /// # Errors

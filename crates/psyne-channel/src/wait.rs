@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::raw::{self, Side};
-use crate::sync::{Ordering, fence, heavy_fence, light_fence, pause, register_fences};
+use crate::sync::{AtomicU32, Ordering, fence, heavy_fence, light_fence, pause, register_fences};
 use crate::{Error, Reason, Wait};
 
 const AWAKE: u32 = 0;
@@ -60,8 +60,51 @@ impl End for raw::Consumer {
     }
 }
 
+/// What it takes to sleep on behalf of an end: telling the other side, or all of them, and hearing
+/// them.
+pub(crate) trait Sleeper {
+    /// The bells as they were.
+    type Heard;
+    /// Tells whom it waits for how attentive it is.
+    fn say(&self, word: u32);
+    /// The bells as they are.
+    fn hear(&self) -> Self::Heard;
+    /// Sleeps until one is rung, or has been since.
+    fn sleep(&self, heard: &Self::Heard, limit: Option<Duration>);
+    /// Whether nobody is left to wait for, except for what they left.
+    fn is_alone(&mut self) -> bool;
+}
+
+impl<E: End> Sleeper for E {
+    /// Whose bell it was, too: looking may have shown that another is to be waited for, whose
+    /// bell nobody heard before.
+    type Heard = (*const AtomicU32, u32);
+
+    #[inline]
+    fn say(&self, word: u32) {
+        self.sides().0.attention().store(word, Ordering::Relaxed);
+    }
+
+    fn hear(&self) -> Self::Heard {
+        let bell = self.sides().1.bell();
+        (bell, bell.load(Ordering::Acquire))
+    }
+
+    fn sleep(&self, &(whose, rings): &Self::Heard, limit: Option<Duration>) {
+        let bell = self.sides().1.bell();
+        if core::ptr::eq(bell, whose) {
+            raw::wait(bell, rings, limit);
+        }
+    }
+
+    #[inline]
+    fn is_alone(&mut self) -> bool {
+        is_gone(self.sides().1)
+    }
+}
+
 /// The task that sleeps on one side, if it is a task.
-type Task = Arc<Mutex<Option<Waker>>>;
+pub(crate) type Task = Arc<Mutex<Option<Waker>>>;
 
 /// What it takes to wake one other side.
 #[derive(Debug, Default)]
@@ -74,7 +117,12 @@ pub(crate) struct Link {
 impl Link {
     /// To the side whose task is this.
     pub(crate) fn to(other: &Signal) -> Self {
-        Self { rang: AWAKE, task: other.ours.clone() }
+        Self::to_task(other.ours.clone())
+    }
+
+    /// To the side whose task this is.
+    pub(crate) fn to_task(task: Task) -> Self {
+        Self { rang: AWAKE, task }
     }
 
     /// After something was published: wakes the other side if it sleeps.
@@ -112,8 +160,8 @@ impl Link {
         }
     }
 
-    /// Our side ends, and has said so: the other is woken, whatever it waits for.
-    pub(crate) fn close(&mut self, ours: &Side, theirs: &Side) {
+    /// Something changed that is no message: the other is woken, whatever it waits for.
+    pub(crate) fn rouse(&mut self, ours: &Side, theirs: &Side) {
         fence(Ordering::SeqCst);
         let word = theirs.attention().load(Ordering::Relaxed);
         if word & STATE == ASLEEP {
@@ -162,6 +210,17 @@ impl Signal {
         }
     }
 
+    /// Who rings for this side wakes this task, if there is one.
+    pub(crate) fn task(&self) -> Task {
+        self.ours.clone()
+    }
+
+    /// After something that is no message: wakes the other side, whatever it waits for.
+    pub(crate) fn rouse(&mut self, end: &impl End) {
+        let (ours, theirs) = end.sides();
+        self.link.rouse(ours, theirs);
+    }
+
     /// The same with the other side.
     pub(crate) fn linked(wait: Wait, link: Link) -> Self {
         Self { link, ..Self::new(wait) }
@@ -186,7 +245,7 @@ impl Signal {
     ///
     /// # Errors
     /// Those of `look`, `Closed`, `TimedOut`.
-    pub(crate) fn block<E: End, T>(
+    pub(crate) fn block<E: Sleeper, T>(
         &mut self,
         end: &mut E,
         limit: Option<Instant>,
@@ -208,7 +267,7 @@ impl Signal {
     }
 
     /// Looks until it is time to sleep.
-    fn spin<E: End, T>(
+    fn spin<E: Sleeper, T>(
         &mut self,
         end: &mut E,
         limit: Option<Instant>,
@@ -239,78 +298,77 @@ impl Signal {
     }
 
     /// If the other side is gone, what it left is all there will be.
-    fn look_if_gone<E: End, T>(
+    fn look_if_gone<E: Sleeper, T>(
         end: &mut E,
         look: &mut impl FnMut(&mut E) -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
-        if !is_gone(end.sides().1) {
+        if !end.is_alone() {
             return Ok(None);
         }
         match look(end)? {
             // Looking may have shown an end with many others that another is to be waited for.
-            None if is_gone(end.sides().1) => Err(Error::Closed(Reason::Finished)),
+            None if end.is_alone() => Err(Error::Closed(Reason::Finished)),
             found => Ok(found),
         }
     }
 
-    fn sleep<E: End, T>(
+    fn sleep<E: Sleeper, T>(
         &mut self,
         end: &mut E,
         limit: Option<Instant>,
         look: &mut impl FnMut(&mut E) -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
-        let bell = self.lie_down(end);
+        let heard = self.lie_down(end);
         let found = match look(end)? {
             Some(found) => Some(found),
             None => Self::look_if_gone(end, look)?,
         };
         if found.is_none() {
             let limit = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
-            raw::wait(end.sides().1.bell(), bell, limit);
+            end.sleep(&heard, limit);
         }
-        end.sides().0.attention().store(DROWSY, Ordering::Relaxed);
+        end.say(DROWSY);
         Ok(found)
     }
 
-    /// Says ASLEEP, so that who publishes from now on rings; answers the bell as it is now.
-    pub(crate) fn lie_down(&mut self, end: &impl End) -> u32 {
-        let (ours, theirs) = end.sides();
+    /// Says ASLEEP, so that who publishes from now on rings; answers the bells as they are now.
+    fn lie_down<E: Sleeper>(&mut self, end: &E) -> E::Heard {
         if !self.drowsy {
             self.drowsy = true;
-            ours.attention().store(DROWSY, Ordering::Relaxed);
+            end.say(DROWSY);
             heavy_fence();
         }
         self.calm = 0;
         self.sleeps = self.sleeps.wrapping_add(1);
-        ours.attention().store(ASLEEP | self.sleeps << STATE_BITS, Ordering::Relaxed);
+        end.say(ASLEEP | self.sleeps << STATE_BITS);
         fence(Ordering::SeqCst);
-        theirs.bell().load(Ordering::Acquire)
+        end.hear()
     }
 
     /// Before the first message. Without the cheap fence a side is drowsy for ever, as even one
     /// that spins may be polled by a task that sleeps.
-    pub(crate) fn open(&mut self, end: &impl End) {
+    pub(crate) fn open(&mut self, end: &impl Sleeper) {
         self.asymmetric = register_fences();
         if !self.asymmetric {
             self.drowsy = true;
-            end.sides().0.attention().store(DROWSY, Ordering::SeqCst);
+            end.say(DROWSY);
         }
     }
 
     /// This side had no reason to sleep; after some of that it is awake.
     #[inline]
-    pub(crate) fn kept_up(&mut self, end: &impl End) {
+    pub(crate) fn kept_up(&mut self, end: &impl Sleeper) {
         if self.drowsy && self.asymmetric {
             self.calm = self.calm.saturating_add(1);
             if self.calm == CALM {
                 self.drowsy = false;
-                end.sides().0.attention().store(AWAKE, Ordering::Relaxed);
+                end.say(AWAKE);
             }
         }
     }
 
     /// As [`block`](Self::block) for a task: it is woken when looking again is worth it.
-    pub(crate) fn poll<E: End, T>(
+    pub(crate) fn poll<E: Sleeper, T>(
         &mut self,
         end: &mut E,
         context: &Context<'_>,
@@ -335,10 +393,10 @@ impl Signal {
     }
 
     /// Ends the sleep of a task.
-    fn rise(&mut self, end: &impl End) {
+    fn rise(&mut self, end: &impl Sleeper) {
         if self.drowsy {
             *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            end.sides().0.attention().store(DROWSY, Ordering::Relaxed);
+            end.say(DROWSY);
             self.kept_up(end);
         }
     }
@@ -347,11 +405,16 @@ impl Signal {
     pub(crate) fn close(&mut self, end: &impl End) {
         let (ours, theirs) = end.sides();
         leave(ours);
-        self.link.close(ours, theirs);
+        self.link.rouse(ours, theirs);
     }
 }
 
-/// Says that this side is gone. Who links to it has to be told by [`Link::close`].
+/// Says that this side may sleep, so that the other passes a full fence after each message.
+pub(crate) fn doze(ours: &Side) {
+    ours.attention().store(DROWSY, Ordering::Relaxed);
+}
+
+/// Says that this side is gone. Who links to it has to be told by [`Link::rouse`].
 pub(crate) fn leave(ours: &Side) {
     ours.attention().store(GONE, Ordering::SeqCst);
 }

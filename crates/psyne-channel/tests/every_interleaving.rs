@@ -5,7 +5,7 @@
 #![cfg(loom)]
 
 use psyne_channel::broadcast::{self, Lag};
-use psyne_channel::{Config, Error, Full, Message, Wait, bytes, latest, spsc};
+use psyne_channel::{Config, Error, Full, Message, Wait, bytes, latest, mpsc, spsc};
 
 /// Long enough to go around the ring of two, short enough for every order to be tried.
 const MESSAGES: u64 = 3;
@@ -140,6 +140,24 @@ fn strings_are_whole() {
                 None => loom::thread::yield_now(),
             }
         }
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_receiver_that_sleeps_hears_each_sender_and_each_that_joins() {
+    every_order(|| {
+        let (mut sender, mut receiver) =
+            mpsc::channel::<u64>(&ring(Wait::Park, Full::Block)).unwrap();
+        let thread = loom::thread::spawn(move || {
+            let mut other = sender.try_clone().unwrap();
+            other.send(1).unwrap();
+            sender.send(2).unwrap();
+        });
+        let mut all = [receiver.recv().unwrap(), receiver.recv().unwrap()];
+        all.sort_unstable();
+        assert_eq!(all, [1, 2]);
+        assert_eq!(receiver.recv().unwrap_err().code(), "closed");
         thread.join().unwrap();
     });
 }

@@ -1,0 +1,285 @@
+//! A queue of typed messages with many senders and one receiver.
+//!
+//! Each sender has a ring of its own and with it all that [`spsc`] gives: messages of one sender
+//! arrive in order, nothing is lost, and whoever is killed or blocks stops nobody else. The
+//! receiver looks at the rings in turn.
+
+use core::future::poll_fn;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use core::task::{Context, Poll};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::ends::{self, Inlet, Stats};
+use crate::lanes::{Lanes, Mail};
+use crate::raw::view;
+use crate::wait::{Signal, Sleeper};
+use crate::{Config, Error, Message, Reason, spsc};
+
+/// Opens a queue between threads of this process. Each sender has a ring of `config.slots`.
+///
+/// # Errors
+/// `Config` or `Memory`.
+pub fn channel<T: Message>(config: &Config) -> Result<(Sender<T>, Receiver<T>), Error> {
+    let mut signal = Signal::new(config.wait);
+    let lanes = Lanes::open(config, &mut signal)?;
+    let sender = Sender::join(config, lanes.mail())?;
+    Ok((sender, Receiver { lanes, signal, received: 0, _type: PhantomData }))
+}
+
+/// An end that sends: a [`spsc::Sender`] that others can stand beside. The channel is closed when
+/// the last is dropped.
+#[derive(Debug)]
+pub struct Sender<T: Message> {
+    queue: spsc::Sender<T>,
+    mail: Arc<Mail<Inlet>>,
+    config: Config,
+}
+
+impl<T: Message> Sender<T> {
+    fn join(config: &Config, mail: &Arc<Mail<Inlet>>) -> Result<Self, Error> {
+        mail.reserve()?;
+        let shape = const { spsc::shape::<T>() };
+        match ends::join(config, shape, mail.link()) {
+            Ok((tx, inlet)) => {
+                mail.post(inlet);
+                let (mail, config) = (mail.clone(), config.clone());
+                Ok(Self { queue: spsc::Sender::of(tx), mail, config })
+            }
+            Err(error) => {
+                mail.forgo();
+                Err(error)
+            }
+        }
+    }
+
+    /// Another sender to the same receiver, with a ring of its own.
+    ///
+    /// # Errors
+    /// `Crowded`: there are `Config::senders_max`, or some are gone whose messages were not yet
+    /// received. `Closed`, `Memory`.
+    pub fn try_clone(&mut self) -> Result<Self, Error> {
+        let sender = Self::join(&self.config, &self.mail)?;
+        // A receiver that sleeps does not hear a ring that it does not know.
+        self.queue.rouse();
+        Ok(sender)
+    }
+}
+
+impl<T: Message> Deref for Sender<T> {
+    type Target = spsc::Sender<T>;
+
+    #[inline]
+    fn deref(&self) -> &spsc::Sender<T> {
+        &self.queue
+    }
+}
+
+impl<T: Message> DerefMut for Sender<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut spsc::Sender<T> {
+        &mut self.queue
+    }
+}
+
+/// The end that receives. Dropped, it closes the channel; what was not received is lost.
+#[derive(Debug)]
+pub struct Receiver<T: Message> {
+    lanes: Lanes<Inlet>,
+    signal: Signal,
+    received: u64,
+    _type: PhantomData<T>,
+}
+
+impl<T: Message> Receiver<T> {
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// `Closed` after the last message of the last sender; `Corrupt`, once, if a sender broke the
+    /// protocol: the others go on.
+    #[inline]
+    pub fn recv(&mut self) -> Result<T, Error> {
+        self.wait(None)?;
+        Ok(self.take())
+    }
+
+    /// Waits for the next message for so long.
+    ///
+    /// # Errors
+    /// `TimedOut`, `Closed`, `Corrupt`.
+    pub fn recv_timeout(&mut self, time: Duration) -> Result<T, Error> {
+        self.wait(Some(time))?;
+        Ok(self.take())
+    }
+
+    /// The next message, if one is there.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Option<T>, Error> {
+        Ok(if self.lanes.find()? || self.look_again()? { Some(self.take()) } else { None })
+    }
+
+    /// Waits for the next message, as a task.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    pub async fn recv_async(&mut self) -> Result<T, Error> {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// The next message, or the task is woken when one comes.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    pub fn poll_recv(&mut self, context: &Context<'_>) -> Poll<Result<T, Error>> {
+        if !self.lanes.find()? {
+            self.lanes.tell();
+        }
+        self.signal.poll(&mut self.lanes, context, is_there).map_ok(|()| self.take())
+    }
+
+    /// Waits for the next message and lends it where it lies; its slot is free when the guard
+    /// drops.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    #[inline]
+    pub fn recv_ref(&mut self) -> Result<Received<'_, T>, Error> {
+        self.wait(None)?;
+        Ok(Received { receiver: self })
+    }
+
+    /// Every message that is there, sender after sender.
+    pub fn drain(&mut self) -> Drain<'_, T> {
+        let left = self.lanes.count();
+        Drain { receiver: self, taken: 0, ready: 0, left }
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let (waits, sleeps) = self.signal.counts();
+        Stats { slots: self.received, refused: 0, waits, sleeps }
+    }
+
+    #[inline]
+    fn wait(&mut self, time: Option<Duration>) -> Result<(), Error> {
+        if self.lanes.find()? { Ok(()) } else { self.wait_slowly(time) }
+    }
+
+    fn wait_slowly(&mut self, time: Option<Duration>) -> Result<(), Error> {
+        self.lanes.tell();
+        let limit = time.map(|time| Instant::now() + time);
+        self.signal.block(&mut self.lanes, limit, is_there)
+    }
+
+    /// Nothing there: a good moment to say what is free, and to see whether anybody is left.
+    fn look_again(&mut self) -> Result<bool, Error> {
+        self.lanes.tell();
+        match self.lanes.is_alone() {
+            true => Err(Error::Closed(Reason::Finished)),
+            false => Ok(false),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self) -> T {
+        let message = *view(self.lanes.current().lane.slot(0, 1));
+        self.release(1);
+        message
+    }
+
+    #[inline]
+    fn release(&mut self, count: u64) {
+        self.received += count;
+        self.lanes.current_mut().release(count);
+    }
+}
+
+fn is_there(lanes: &mut Lanes<Inlet>) -> Result<Option<()>, Error> {
+    Ok(lanes.find()?.then_some(()))
+}
+
+/// A message where it lies.
+#[derive(Debug)]
+pub struct Received<'a, T: Message> {
+    receiver: &'a mut Receiver<T>,
+}
+
+impl<T: Message> Deref for Received<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        view(self.receiver.lanes.current().lane.slot(0, 1))
+    }
+}
+
+impl<T: Message> Drop for Received<'_, T> {
+    fn drop(&mut self) {
+        self.receiver.release(1);
+    }
+}
+
+/// What [`Receiver::drain`] yields. Passes over senders that broke the protocol: the next receive
+/// says so.
+#[derive(Debug)]
+pub struct Drain<'a, T: Message> {
+    receiver: &'a mut Receiver<T>,
+    /// Read of the current ring but not released, and what is there in all.
+    taken: u64,
+    ready: u64,
+    /// Rings not looked at yet.
+    left: usize,
+}
+
+impl<T: Message> Drain<'_, T> {
+    /// Goes on to the next ring that has something.
+    #[cold]
+    fn more(&mut self) -> bool {
+        self.give_back();
+        while self.left > 0 {
+            self.left -= 1;
+            let lane = &mut self.receiver.lanes.next().lane;
+            // All that is there by now, whether there is a ring full or not.
+            let _ = lane.has(lane.slots());
+            self.ready = lane.ready();
+            if self.ready > 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn give_back(&mut self) {
+        if self.taken > 0 {
+            self.receiver.release(self.taken);
+        }
+        (self.taken, self.ready) = (0, 0);
+    }
+}
+
+impl<T: Message> Iterator for Drain<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        if self.taken == self.ready && !self.more() {
+            return None;
+        }
+        let lane = &self.receiver.lanes.current().lane;
+        let message = *view(lane.slot(self.taken, 1));
+        self.taken += 1;
+        Some(message)
+    }
+}
+
+impl<T: Message> Drop for Drain<'_, T> {
+    fn drop(&mut self) {
+        self.give_back();
+        self.receiver.lanes.tell();
+    }
+}

@@ -180,8 +180,16 @@ fn silence_ends_a_connection_at_its_deadline() {
 fn a_publisher_learns_why_its_media_cannot_be_carried() {
     // What ffmpeg sends as FLV unless it is told otherwise: Sorenson's H.263, and MP3.
     let bodies: [(Kind, &[u8], &str); 2] = [
-        (Kind::Video, b"\x12\0\0\x84\0", "a video codec other than H.264, HEVC, AV1 and VP9"),
-        (Kind::Audio, b"\x2f\xff\xfb\x90", "an audio codec other than AAC and Opus"),
+        (
+            Kind::Video,
+            b"\x12\0\0\x84\0",
+            "a video codec other than H.264, HEVC, AV1 and VP9 (ffmpeg: -c:v libx264)",
+        ),
+        (
+            Kind::Audio,
+            b"\x2f\xff\xfb\x90",
+            "an audio codec other than AAC and Opus (ffmpeg: -c:a aac)",
+        ),
     ];
     for (kind, body, reason) in bodies {
         let mut pair = Pair::new(Intent::Publish, 4_096, false, 5);

@@ -139,8 +139,10 @@ impl Demuxer {
 
     fn unsupported(&mut self, id: TrackId) -> Result<(), Error> {
         let feature = match (id.index, id.kind) {
-            (0, MediaKind::Video) => "a video codec other than H.264, HEVC, AV1 and VP9",
-            (0, MediaKind::Audio) => "an audio codec other than AAC and Opus",
+            (0, MediaKind::Video) => {
+                "a video codec other than H.264, HEVC, AV1 and VP9 (ffmpeg: -c:v libx264)"
+            }
+            (0, MediaKind::Audio) => "an audio codec other than AAC and Opus (ffmpeg: -c:a aac)",
             _ => {
                 self.dropped.unsupported += 1;
                 return Ok(());

@@ -30,7 +30,49 @@ fn pages_are_there_and_may_be_kept_as_long_as_they_are_the_same() {
     assert_eq!(asset.status, 200);
     assert!(asset.header("cache-control").contains("immutable"), "{}", asset.head);
     assert_eq!(server.get("/watch/main").status, 200);
+    let url = format!("http://{}/watch/main", server.http);
+    let plain = tools::run("curl", &["-s", &url]).stdout;
+    for coding in ["br", "gzip"] {
+        let accept = format!("Accept-Encoding: {coding}");
+        let sent = tools::run("curl", &["-s", "-i", "--compressed", "-H", &accept, &url]).stdout;
+        let sent = String::from_utf8_lossy(&sent).into_owned();
+        let (head, body) = sent.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.contains(&format!("content-encoding: {coding}")), "{head}");
+        assert!(head.contains("vary: accept-encoding"), "{head}");
+        assert_eq!(body.as_bytes(), plain, "{coding}");
+    }
     assert_eq!(server.get("/no/such/page").status, 404);
+}
+
+#[test]
+fn a_watch_page_brings_along_what_playback_begins_with() {
+    let server = Server::start();
+    if server.get("/").text().contains("cargo xtask web") {
+        return; // no pages were built
+    }
+    assert!(!server.get("/watch/main").header("etag").is_empty(), "nothing is on: a plain page");
+    let _publisher = tools::ffmpeg_publishes(&server.publish_url());
+    server.await_media();
+    let page = server.eventually("the page brings something along", || {
+        let page = server.get("/watch/main");
+        page.text().contains(r#"id="opening""#).then_some(page)
+    });
+    assert_eq!(page.header("cache-control"), "no-cache");
+    assert!(page.header("etag").is_empty(), "it is another one each time: {}", page.head);
+    let text = page.text();
+    let (_, rest) = text.split_once(r#"id="opening">"#).expect("looked at above");
+    let (json, _) = rest.split_once("</script>").expect("it ends");
+    let texts: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    for (path, known) in [("index.m3u8", "STREAM-INF"), ("source/video0.m3u8", "EXT-X-PART:")] {
+        let playlist = texts[format!("/hls/main/{path}")].as_str().expect(path);
+        assert!(playlist.starts_with("#EXTM3U") && playlist.contains(known), "{playlist}");
+    }
+    let links: Vec<&str> = text.split(r#"as="fetch" crossorigin href=""#).skip(1).collect();
+    assert!(links.len() >= 4, "heads and parts of pictures and sound: {text}");
+    for link in links {
+        let path = link.split('"').next().unwrap_or_default();
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
 }
 
 /// curl's view of an address: the protocol's version, the status, and who issued the certificate.

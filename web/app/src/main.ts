@@ -1,17 +1,22 @@
 import "./app.css";
 import { prefetch } from "@streamr/player/prefetch";
-import { playlist } from "./api.ts";
 import { route } from "./route.ts";
 
-const here = route(location.pathname);
-const target = document.getElementById("app")!;
-
-// Before anything else: the playlist is the first link of the chain to the first frame.
-if (here.page === "watch") {
-  prefetch(playlist(here.name));
-  void import("./watch.ts").then(({ show }) => show(target, here.name));
-} else if (here.page === "home") {
-  void import("./home.ts").then(({ show }) => show(target));
-} else {
-  void import("./missing.ts").then(({ show }) => show(target));
+/** Loads the page of this address. */
+function show(): void {
+  const here = route(location.pathname);
+  const target = document.getElementById("app")!;
+  if (here.page === "watch") {
+    // Before anything else: media is on its way while the player's code is.
+    prefetch(document);
+    void import("./watch.ts").then(({ show }) => show(target, here.name));
+  } else if (here.page === "home") {
+    void import("./home.ts").then(({ show }) => show(target));
+  } else {
+    void import("./missing.ts").then(({ show }) => show(target));
+  }
 }
+
+// This script waits neither for styles, which hold back the painting, nor for the page's end.
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", show);
+else show();

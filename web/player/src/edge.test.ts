@@ -27,8 +27,9 @@ test("who falls behind plays faster until the target is reached, and not at ever
 test.each([
   { keyframes: [18, 20], edge: 21.2, begins: 20 }, // just behind the aim
   { keyframes: [18, 20], edge: 20.8, begins: 20 }, // just ahead of it, with enough to play
-  { keyframes: [18, 20], edge: 20.4, begins: 19.4 }, // too near to the edge
-  { keyframes: [18, 20], edge: 21.8, begins: 20.8 }, // too far behind
+  { keyframes: [18, 20], edge: 20.2, begins: 19.2 }, // too near to the edge
+  { keyframes: [15, 20], edge: 18.5, begins: 17.5 }, // too far behind
+  { keyframes: [18, 18.5, 19, 19.5, 20], edge: 20.4, begins: 19.5 }, // the nearest
   { keyframes: [], edge: 21, begins: 20 },
 ])("playback with keyframes at $keyframes and media up to $edge begins at $begins", (each) => {
   expect(beginning(each.edge - 1, each.keyframes, each.edge)).toBeCloseTo(each.begins);

@@ -48,16 +48,15 @@ export function rate({ latency, target, following }: Position, rate: number): nu
  * A picture far from a keyframe costs the decoding of all between: a third of a second of work for
  * one of media. So playback begins at a keyframe that is no more than this off where it aims.
  */
-const KEYFRAME_OFF_S = 0.6;
-/** Media that playback needs at least ahead of it to begin. */
-const BEGIN_AHEAD_S = 0.5;
+const KEYFRAME_OFF_S = 1;
+/** Media that must lie ahead of it: a start takes some 0.3 s, in which as much arrives. */
+const BEGIN_AHEAD_S = 0.3;
 
 /** Where to begin, aiming at `aim`, with keyframes at `keyframes` and newest media at `edge`. */
 export function beginning(aim: number, keyframes: number[], edge: number): number {
-  const near = keyframes.filter(
-    (at) => Math.abs(at - aim) <= KEYFRAME_OFF_S && edge - at >= BEGIN_AHEAD_S,
-  );
-  return near.at(-1) ?? aim;
+  const off = (at: number) => Math.abs(at - aim);
+  const near = keyframes.filter((at) => off(at) <= KEYFRAME_OFF_S && edge - at >= BEGIN_AHEAD_S);
+  return near.sort((a, b) => off(a) - off(b))[0] ?? aim;
 }
 
 /** What a watchdog sees while the picture stands still. */

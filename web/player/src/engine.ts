@@ -1,7 +1,6 @@
 import Hls from "hls.js";
 import type { ErrorData, HlsConfig } from "hls.js";
 import { undecodable } from "./codec.ts";
-import { beginning } from "./edge.ts";
 import { EarlyLoader } from "./loader.ts";
 import { BitrateMeter } from "./metrics.ts";
 import { AudioParts, VideoParts } from "./parts.ts";
@@ -183,12 +182,8 @@ export class HlsEngine implements Engine {
   private begin(): void {
     const { video, hls } = this;
     const { buffered } = video;
-    const aim = hls.startPosition;
-    const details = hls.latestLevelDetails;
-    if (this.begun || aim < 0 || !details || buffered.length === 0) return;
-    const parts = (details.partList ?? []).filter(({ independent }) => independent);
-    const keyframes = parts.map(({ start }) => start);
-    const start = beginning(aim, keyframes, details.edge);
+    const start = hls.startPosition;
+    if (this.begun || start < 0 || buffered.length === 0) return;
     const position = Math.max(start, buffered.start(0));
     if (position - start > BEGIN_SLACK_S || buffered.end(0) - position < BEGIN_SLACK_S) return;
     this.begun = true;

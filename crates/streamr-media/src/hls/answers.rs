@@ -81,7 +81,7 @@ impl Packager {
     }
 
     /// Renders once a version, for all who wait for it.
-    fn render(&mut self, index: usize, skip: bool) -> Bytes {
+    pub(super) fn render(&mut self, index: usize, skip: bool) -> Bytes {
         let state = &self.slots[index].state;
         let version = state.version;
         if let Some((at, text)) = &self.slots[index].rendered[usize::from(skip)]

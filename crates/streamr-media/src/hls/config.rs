@@ -1,5 +1,6 @@
 //! Limits and choices.
 
+use super::track::TrackState;
 use crate::timeline;
 
 /// How a [`Packager`](super::Packager) cuts, and what it keeps at most.
@@ -78,6 +79,11 @@ impl Config {
     /// target duration any more (draft §4.4.3.1).
     pub(super) const fn segment_us_max(&self) -> i64 {
         self.target_duration_s as i64 * 1_000_000 + 440_000
+    }
+
+    /// `PART-HOLD-BACK` of a track, in microseconds.
+    pub(super) fn hold_back_us(&self, track: &TrackState) -> i64 {
+        self.part_hold_back_us_min.max(3 * track.part_target_us.unwrap_or(self.part_us))
     }
 
     /// Target durations that suit `segment_us_min`.

@@ -8,6 +8,7 @@
 mod answers;
 mod config;
 mod multivariant;
+mod opening;
 mod packager;
 mod part_target;
 mod playlist;
@@ -17,6 +18,7 @@ mod track;
 
 pub use config::Config;
 pub use multivariant::{AudioInfo, RenditionInfo, VideoInfo, multivariant};
+pub use opening::Opening;
 pub use packager::{Event, Output, Packager, Stats};
 pub use request::{Request, Resource, Wanted};
 pub use response::{Reply, Response, Until};

@@ -53,7 +53,7 @@ impl Playlist<'_> {
     fn head(&self, out: &mut String) {
         let config = self.config;
         let part_us = self.track.part_target_us.unwrap_or(config.part_us);
-        let hold_us = config.part_hold_back_us_min.max(3 * part_us);
+        let hold_us = config.hold_back_us(self.track);
         let target = config.target_duration_s;
         line(out, format_args!("#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:{target}"));
         line(
@@ -106,8 +106,7 @@ impl Playlist<'_> {
 
     fn segment(&self, out: &mut String, segment: &Segment) {
         let (track, epoch, msn) = (self.track.id(), self.epoch, segment.msn);
-        let near_us = self.track.cursor_us() - self.config.parts_listed_us;
-        if !segment.complete || segment.end_us > near_us {
+        if self.track.lists_parts(self.config, segment) {
             for (index, part) in segment.parts.iter().enumerate() {
                 self.part(out, msn, index, part);
             }

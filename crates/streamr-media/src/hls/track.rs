@@ -464,6 +464,16 @@ impl TrackState {
         usize::try_from(msn.checked_sub(self.segments.front()?.msn)?).ok()
     }
 
+    /// Whether the playlist names the parts of `segment`: it is open, or near the live edge.
+    pub(super) fn lists_parts(&self, config: &Config, segment: &Segment) -> bool {
+        !segment.complete || segment.end_us > self.cursor_us() - config.parts_listed_us
+    }
+
+    /// Where the newest part ends.
+    pub(super) fn newest_end_us(&self) -> i64 {
+        self.segments.back().map_or(0, |segment| segment.end_us)
+    }
+
     /// Media sequence number and index of the newest part.
     pub(super) fn newest_part(&self) -> Option<(u64, u32)> {
         let newest = self.segments.iter().rev().find(|s| !s.parts.is_empty())?;

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use streamr_core::id::StreamName;
 use streamr_core::lifecycle::{Lifecycle, State};
+use streamr_media::hls::Opening;
 
 use super::{Request, Response};
 use crate::{App, Error};
@@ -52,6 +53,9 @@ pub trait Media: Send + Sync + 'static {
     /// A JPEG of it, not older than half a minute.
     fn thumbnail(&self, name: &StreamName) -> Option<Bytes>;
 
+    /// What a player that opens the stream now will need, by paths below `/hls/NAME/`.
+    fn opening(&self, name: &StreamName) -> Option<Opening>;
+
     /// Answers GET and HEAD below `/hls/` and `/flv/`. May take as long as a blocked playlist does
     /// and may send without end. CORS and security headers are added outside.
     async fn respond(&self, request: Request) -> Response;
@@ -92,6 +96,10 @@ impl Media for Idle {
     }
 
     fn thumbnail(&self, _: &StreamName) -> Option<Bytes> {
+        None
+    }
+
+    fn opening(&self, _: &StreamName) -> Option<Opening> {
         None
     }
 

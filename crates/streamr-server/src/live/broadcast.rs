@@ -21,6 +21,7 @@ use crate::{Metrics, egress};
 
 /// The rendition that the publisher itself sends.
 pub const SOURCE: &str = "source";
+const INDEX: &str = "index.m3u8";
 
 /// A stream's broadcast, from its first frame until it is let go after its end.
 #[derive(Debug)]
@@ -156,6 +157,25 @@ impl Broadcast {
             reply.body = hls::multivariant(&infos);
         }
         answer
+    }
+
+    /// What a player that opens the stream now will need, by paths below its folder. Of a ladder
+    /// only the multivariant playlist, since the player chooses.
+    pub(super) fn opening(&self) -> Option<hls::Opening> {
+        let index = hls::Request::parse(INDEX, None).ok()?;
+        let Answer::Ready(reply) = self.multivariant(&index) else { return None };
+        if reply.status != 200 {
+            return None;
+        }
+        let mut opening = hls::Opening::default();
+        if let [source] = &self.rendition_names()[..] {
+            opening = self.rendition(source)?.with(Packager::opening)?;
+            let below = |path: &mut String| path.insert_str(0, &format!("{source}/"));
+            opening.playlists.iter_mut().for_each(|(name, _)| below(name));
+            opening.media.iter_mut().for_each(below);
+        }
+        opening.playlists.insert(0, (INDEX.to_owned(), reply.body));
+        Some(opening)
     }
 
     /// The initialization section of the first picture track, and its newest segment.

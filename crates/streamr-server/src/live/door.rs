@@ -149,6 +149,10 @@ impl Media for Live {
         self.broadcast(name.as_str())?.thumbnail()
     }
 
+    fn opening(&self, name: &StreamName) -> Option<hls::Opening> {
+        self.broadcast(name.as_str()).filter(|broadcast| !broadcast.is_over())?.opening()
+    }
+
     async fn respond(&self, request: Request) -> Response {
         let who = who(&request);
         let (parts, _) = request.into_parts();

@@ -7,9 +7,10 @@
 use core::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use crate::desk::{Pattern, Terms};
 use crate::ends::{self, Rx, Stats, Tx};
 use crate::raw::{self, Format, LINE, view_mut};
-use crate::{Config, Error};
+use crate::{Config, Error, Layout, ipc};
 
 const HEADER_BYTES: usize = 8;
 /// In a header: not a string, but lines to be skipped.
@@ -36,6 +37,9 @@ pub fn channel(config: &Config) -> Result<(Sender, Receiver), Error> {
     Ok((Sender { tx }, Receiver { rx }))
 }
 
+const TERMS: Terms =
+    Terms { pattern: Pattern::Bytes, layout: Layout { hash: 0, size: 1, align: 1 }, stride: LINE };
+
 /// The end that sends. Dropped, it closes the channel; what was sent can still be received.
 #[derive(Debug)]
 pub struct Sender {
@@ -43,6 +47,17 @@ pub struct Sender {
 }
 
 impl Sender {
+    /// The sending end of the queue at `ipc://name`, for processes of this user, or at
+    /// `memory://name`, within this process. The receiver may come later: until then strings wait
+    /// in the ring, which ends with its sender.
+    ///
+    /// # Errors
+    /// `Address`, `Config`, `Memory`, `System`; if a receiver is there: `Crowded` if it has a
+    /// sender, `LayoutMismatch`, `PatternMismatch`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        Ok(Self { tx: ipc::sender(address, config, TERMS, Format::Wide)? })
+    }
+
     /// Copies a string in and sends it.
     ///
     /// # Errors
@@ -77,6 +92,15 @@ impl Sender {
     #[must_use]
     pub fn bytes_max(&self) -> usize {
         (self.tx.lane.slots() as usize / 2 - 1) * LINE
+    }
+
+    /// What was sent and not released by the receiver yet, in lines. A sender that is about to end
+    /// its process before a receiver came has something to wait for as long as this is not 0.
+    ///
+    /// # Errors
+    /// `Closed`: nobody will read it.
+    pub fn unread(&mut self) -> Result<u64, Error> {
+        self.tx.unread()
     }
 
     /// What was done so far.
@@ -146,6 +170,15 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// The receiving end of the queue at an address, as [`Sender::open`]. The ring is the sender's:
+    /// only how this end waits is taken from its configuration.
+    ///
+    /// # Errors
+    /// `Crowded` if there is a receiver; `Address`, `Memory`, `System`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        Ok(Self { rx: ipc::receiver(address, config, TERMS, Format::Wide)? })
+    }
+
     /// Waits for the next string and lends it where it lies; its room is free when the guard drops.
     ///
     /// # Errors

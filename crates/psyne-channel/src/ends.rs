@@ -3,10 +3,12 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::ipc::Member;
 use crate::lanes::{Lane, leave, notify};
 use crate::raw::{Consumer, Format, Producer, Side, lane};
+use crate::sync::Ordering;
 use crate::wait::{End, Link, Signal, is_gone, pair};
-use crate::{Ask, Config, Error, Full, Reason, Verdict};
+use crate::{Ask, Config, Error, Full, Verdict};
 
 /// What an end has done so far. Kept privately by the end that counts: asking costs the other
 /// nothing.
@@ -25,13 +27,10 @@ pub struct Stats {
 
 /// Makes both ends.
 pub(crate) fn open(config: &Config, stride: usize, format: Format) -> Result<(Tx, Rx), Error> {
-    let (producer, consumer) = lane(config.ring_slots()?, stride, format)?;
-    let (mut sending, mut receiving) = pair(config.wait);
-    sending.open(&producer);
-    receiving.open(&consumer);
-    let pressure = Pressure::new(sending, config.full.clone());
-    let tx = Tx { lane: producer, pressure };
-    Ok((tx, Rx { lane: consumer, signal: receiving }))
+    let (producer, consumer) = lane((config.ring_slots()?, stride, format))?;
+    let (sending, receiving) = pair(config.wait);
+    let tx = Tx::new(producer, sending, config, Member::default());
+    Ok((tx, Rx::new(consumer, receiving, Member::default())))
 }
 
 /// Makes an end that sends on a lane of its own to a receiver that has others, and its near end.
@@ -40,11 +39,10 @@ pub(crate) fn join(
     (format, stride): (Format, usize),
     receiver: Link,
 ) -> Result<(Tx, Inlet), Error> {
-    let (producer, consumer) = lane(config.ring_slots()?, stride, format)?;
-    let mut signal = Signal::linked(config.wait, receiver);
-    signal.open(&producer);
+    let (producer, consumer) = lane((config.ring_slots()?, stride, format))?;
+    let signal = Signal::linked(config.wait, receiver);
     let inlet = Inlet { lane: consumer, link: Link::to(&signal) };
-    Ok((Tx { lane: producer, pressure: Pressure::new(signal, config.full.clone()) }, inlet))
+    Ok((Tx::new(producer, signal, config, Member::default()), inlet))
 }
 
 /// A ring as its sender sees it.
@@ -85,7 +83,7 @@ impl Pressure {
         let result = match self.full.clone() {
             Full::Block => self.block(ring, count, None),
             Full::BlockFor(time) => self.block(ring, count, Some(time)),
-            Full::Refuse => Err(full(ring)),
+            Full::Refuse => Err(self.full(ring)),
             Full::Retry { times, pause } => self.retry(ring, count, (times, pause)),
             Full::Ask(ask) => self.ask(ring, count, &ask),
         };
@@ -121,8 +119,9 @@ impl Pressure {
     fn ask(&mut self, ring: &mut impl Room, count: u64, ask: &Ask) -> Result<(), Error> {
         let mut times = 0;
         while !ring.has_room(count)? {
-            if full(ring) != Error::Full {
-                return Err(full(ring));
+            match self.full(ring) {
+                Error::Full => {}
+                other => return Err(other),
             }
             times += 1;
             match ask.decide(times) {
@@ -135,6 +134,15 @@ impl Pressure {
             }
         }
         Ok(())
+    }
+
+    /// What to answer if there is no room: a channel without receiver is closed, not full.
+    #[cold]
+    pub(crate) fn full(&mut self, ring: &mut impl Room) -> Error {
+        if !is_gone(ring.sides().1) {
+            return Error::Full;
+        }
+        self.signal.succeed(ring).err().unwrap_or(Error::Full)
     }
 
     /// As [`room`](Self::room) for a task, which always waits.
@@ -153,21 +161,28 @@ impl Pressure {
     }
 }
 
-/// What to answer if there is no room: a channel without receiver is closed, not full.
-#[cold]
-pub(crate) fn full(ring: &impl End) -> Error {
-    if is_gone(ring.sides().1) { Error::Closed(Reason::Finished) } else { Error::Full }
-}
-
 /// The end of a queue that sends.
 #[derive(Debug)]
 pub(crate) struct Tx {
     /// Its slots.
     pub(crate) lane: Producer,
     pressure: Pressure,
+    _member: Member,
 }
 
 impl Tx {
+    /// The end of a lane, whose name, if it has one, `member` keeps.
+    pub(crate) fn new(lane: Producer, mut signal: Signal, config: &Config, member: Member) -> Self {
+        signal.open(&lane);
+        Self { lane, pressure: Pressure::new(signal, config.full.clone()), _member: member }
+    }
+
+    /// Makes sure that `count` slots are free now.
+    #[inline]
+    pub(crate) fn room_now(&mut self, count: u64) -> Result<(), Error> {
+        if self.lane.has_free(count)? { Ok(()) } else { Err(self.pressure.full(&mut self.lane)) }
+    }
+
     /// Makes sure that `count` slots are free, by whatever the policy allows.
     #[inline]
     pub(crate) fn room(&mut self, count: u64) -> Result<(), Error> {
@@ -183,7 +198,16 @@ impl Tx {
     #[inline]
     pub(crate) fn commit(&mut self, count: u64) -> Result<(), Error> {
         self.lane.publish(count);
-        self.pressure.signal.notify(&self.lane)
+        self.pressure.signal.hand_over(&mut self.lane)
+    }
+
+    /// Slots that were sent and not released by a receiver yet.
+    pub(crate) fn unread(&mut self) -> Result<u64, Error> {
+        if is_gone(self.lane.sides().1) {
+            self.pressure.signal.hand_over(&mut self.lane)?;
+        }
+        let released = self.lane.sides().1.count().load(Ordering::Acquire);
+        Ok(self.lane.published().saturating_sub(released))
     }
 
     /// Wakes the receiver for something that is no message.
@@ -209,9 +233,16 @@ pub(crate) struct Rx {
     /// Its slots.
     pub(crate) lane: Consumer,
     signal: Signal,
+    _member: Member,
 }
 
 impl Rx {
+    /// The end of a lane, whose name, if it has one, `member` keeps.
+    pub(crate) fn new(lane: Consumer, mut signal: Signal, member: Member) -> Self {
+        signal.open(&lane);
+        Self { lane, signal, _member: member }
+    }
+
     /// Whether a message is there now.
     #[inline]
     pub(crate) fn look(&mut self) -> Result<bool, Error> {
@@ -225,7 +256,11 @@ impl Rx {
         if !is_gone(self.lane.sides().1) {
             return Ok(false);
         }
-        if self.lane.has(1)? { Ok(true) } else { Err(Error::Closed(Reason::Finished)) }
+        if self.lane.has(1)? {
+            return Ok(true);
+        }
+        self.signal.succeed(&mut self.lane)?;
+        self.lane.has(1)
     }
 
     /// Waits for a message.

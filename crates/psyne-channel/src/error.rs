@@ -13,12 +13,31 @@ pub enum Error {
     /// The other side is gone, and everything that it sent has been received.
     #[error("the channel is closed: {0}")]
     Closed(Reason),
+    /// The process at the other side died, and everything that it sent has been received. Said once;
+    /// what is asked next waits for another process to take its place.
+    #[error("the other side died: it was process {pid}")]
+    PeerDied {
+        /// Its number, as this process sees it.
+        pid: u32,
+    },
+    /// The other side means another type of message, or its memory is not as agreed.
+    #[error("the other side has another layout: both need the same type of message")]
+    LayoutMismatch,
+    /// The name belongs to another kind of channel.
+    #[error("the name belongs to another kind of channel")]
+    PatternMismatch,
+    /// The name can't be had: the text says why.
+    #[error("the address can't be used: {0}")]
+    Address(&'static str),
+    /// The operating system refused what naming a channel takes.
+    #[error("the system refused a socket for the channel: {0}")]
+    System(String),
     /// So many messages were overwritten before they were received. The next receive goes on after
     /// them.
     #[error("{0} messages were overwritten before they were received")]
     Lagged(u64),
-    /// No more receivers were agreed on when the channel was opened.
-    #[error("there are {0} receivers already: open the channel for more")]
+    /// No more ends were agreed on when the channel was opened.
+    #[error("there are {0} such ends already: open the channel for more")]
     Crowded(usize),
     /// The message does not fit into the channel, whatever its state.
     #[error("{bytes} bytes do not fit: the channel takes messages up to {bytes_max}")]
@@ -47,6 +66,11 @@ impl Error {
             Self::Full => "full",
             Self::TimedOut => "timed_out",
             Self::Closed(_) => "closed",
+            Self::PeerDied { .. } => "peer_died",
+            Self::LayoutMismatch => "layout_mismatch",
+            Self::PatternMismatch => "pattern_mismatch",
+            Self::Address(_) => "address",
+            Self::System(_) => "system",
             Self::Lagged(_) => "lagged",
             Self::Crowded(_) => "crowded",
             Self::TooLong { .. } => "too_long",

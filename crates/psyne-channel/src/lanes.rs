@@ -7,9 +7,10 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::desk::Task;
 use crate::raw::{self, Side};
 use crate::sync::{AtomicU32, Ordering, fence};
-use crate::wait::{self, End, Link, Signal, Sleeper, Task, is_gone};
+use crate::wait::{self, End, Link, Signal, Sleeper, is_gone};
 use crate::{Config, Error, Reason};
 
 /// Most others of one end. Sleeping passes a bell of each to the system, which takes 128

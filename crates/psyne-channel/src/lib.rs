@@ -1,8 +1,13 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(any(loom, miri), allow(dead_code, reason = "models have no other processes"))]
 
+mod address;
 mod config;
+mod desk;
 mod ends;
 mod error;
+#[cfg_attr(any(loom, miri), path = "ipc/model.rs")]
+mod ipc;
 mod lanes;
 #[allow(unsafe_code)]
 mod raw;

@@ -9,6 +9,8 @@ mod lane;
 #[cfg(not(loom))]
 mod map;
 mod message;
+#[cfg(not(any(loom, miri)))]
+mod other;
 #[cfg(loom)]
 #[path = "raw/model.rs"]
 mod region;
@@ -19,5 +21,9 @@ pub(crate) use copy::copy;
 pub(crate) use futex::{wait, wait_any, wake};
 pub(crate) use lane::{Consumer, Format, Producer, lane};
 pub use message::{Layout, Message};
-pub(crate) use message::{load, store, view, view_mut};
-pub(crate) use region::{LINE, Side, Words};
+pub(crate) use message::{load, read, store, view, view_mut};
+#[cfg(not(any(loom, miri)))]
+pub(crate) use other::{Other, shared};
+#[cfg(any(loom, miri))]
+pub(crate) use region::Other;
+pub(crate) use region::{LINE, Region, Side, Words};

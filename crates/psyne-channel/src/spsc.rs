@@ -6,9 +6,10 @@ use core::ops::{Deref, DerefMut};
 use core::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::ends::{self, Rx, Stats, Tx, full};
-use crate::raw::{Format, LINE, view, view_mut};
-use crate::{Config, Error, Message};
+use crate::desk::{Pattern, Terms};
+use crate::ends::{self, Rx, Stats, Tx};
+use crate::raw::{Format, LINE, read, view, view_mut};
+use crate::{Config, Error, Message, ipc};
 
 /// How messages of this type are announced, and the bytes of a slot.
 pub(crate) const fn shape<T: Message>() -> (Format, usize) {
@@ -30,6 +31,11 @@ pub fn channel<T: Message>(config: &Config) -> Result<(Sender<T>, Receiver<T>), 
     Ok((Sender::of(tx), Receiver { rx, _type: PhantomData }))
 }
 
+/// What a name must mean the same by at both ends.
+const fn terms<T: Message>() -> Terms {
+    Terms { pattern: Pattern::Queue, layout: T::LAYOUT, stride: shape::<T>().1 }
+}
+
 /// The end that sends. Dropped, it closes the channel; what was sent can still be received.
 #[derive(Debug)]
 pub struct Sender<T: Message> {
@@ -44,6 +50,18 @@ impl<T: Message> Sender<T> {
 
     pub(crate) fn rouse(&mut self) {
         self.tx.rouse();
+    }
+
+    /// The sending end of the queue at `ipc://name`, for processes of this user, or at
+    /// `memory://name`, within this process. The receiver may come later: until then messages wait
+    /// in the ring, which ends with its sender.
+    ///
+    /// # Errors
+    /// `Address`, `Config`, `Memory`, `System`; if a receiver is there: `Crowded` if it has a
+    /// sender, `LayoutMismatch`, `PatternMismatch`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let tx = ipc::sender(address, config, const { terms::<T>() }, const { shape::<T>().0 })?;
+        Ok(Self { tx, _type: PhantomData })
     }
 
     /// Sends one message; a full channel is treated as its configuration says.
@@ -63,9 +81,7 @@ impl<T: Message> Sender<T> {
     /// `Full`, `Closed`, `Corrupt`.
     #[inline]
     pub fn try_send(&mut self, message: T) -> Result<(), Error> {
-        if !self.tx.lane.has_free(1)? {
-            return Err(full(&self.tx.lane));
-        }
+        self.tx.room_now(1)?;
         *view_mut(self.tx.lane.slot(0, 1)) = message;
         self.tx.commit(1)
     }
@@ -108,6 +124,15 @@ impl<T: Message> Sender<T> {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.tx.lane.slots() as usize
+    }
+
+    /// What was sent and not released by the receiver yet, in messages. A sender that is about to end
+    /// its process before a receiver came has something to wait for as long as this is not 0.
+    ///
+    /// # Errors
+    /// `Closed`: nobody will read it.
+    pub fn unread(&mut self) -> Result<u64, Error> {
+        self.tx.unread()
     }
 
     /// What was done so far.
@@ -194,6 +219,16 @@ pub struct Receiver<T: Message> {
 }
 
 impl<T: Message> Receiver<T> {
+    /// The receiving end of the queue at an address, as [`Sender::open`]. The ring is the sender's:
+    /// only how this end waits is taken from its configuration.
+    ///
+    /// # Errors
+    /// `Crowded` if there is a receiver; `Address`, `Memory`, `System`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let rx = ipc::receiver(address, config, const { terms::<T>() }, const { shape::<T>().0 })?;
+        Ok(Self { rx, _type: PhantomData })
+    }
+
     /// Waits for the next message.
     ///
     /// # Errors
@@ -269,7 +304,7 @@ impl<T: Message> Receiver<T> {
 
 #[inline]
 fn take<T: Message>(rx: &mut Rx) -> T {
-    let message = *view(rx.lane.slot(0, 1));
+    let message = read(rx.lane.slot(0, 1));
     rx.release(1);
     message
 }
@@ -326,7 +361,7 @@ impl<T: Message> Iterator for Drain<'_, T> {
         if self.taken == self.rx.lane.ready() && !self.more() {
             return None;
         }
-        let message = *view(self.rx.lane.slot(self.taken, 1));
+        let message = read(self.rx.lane.slot(self.taken, 1));
         self.taken += 1;
         Some(message)
     }

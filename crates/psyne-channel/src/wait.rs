@@ -6,19 +6,21 @@
 //! AWAKE   looks for itself: nothing to do. The other side pays one load of an unchanged line.
 //! DROWSY  may fall asleep: the other side passes a full fence and looks again.
 //! ASLEEP  (with a count) ring the bell, once for each count: the only system call.
-//! GONE    was dropped.
+//! GONE    was dropped, or (with a number) its process died, or it has not come yet.
 //! ```
 //!
 //! Publishing then looking at the word, against writing the word then looking for messages, is
 //! Dekker's problem: both need a fence. The hot side has none while the other is AWAKE, because
 //! the step from AWAKE to DROWSY pays for both (`sync::heavy_fence`); a side that keeps up for a
 //! while goes back to AWAKE. Bells lie in the memory of the side that rings: nobody writes into
-//! the other's.
+//! the other's. A task in another process is woken by the thread that keeps its rendezvous, to
+//! which a byte is sent.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::desk::{Arrival, Desk, Task, Wire};
 use crate::raw::{self, Side};
 use crate::sync::{AtomicU32, Ordering, fence, heavy_fence, light_fence, pause, register_fences};
 use crate::{Error, Reason, Wait};
@@ -27,9 +29,13 @@ const AWAKE: u32 = 0;
 const DROWSY: u32 = 1;
 const ASLEEP: u32 = 2;
 const GONE: u32 = 3;
-/// Below the count in the word of a sleeper.
-const STATE_BITS: u32 = 2;
-const STATE: u32 = (1 << STATE_BITS) - 1;
+const STATE: u32 = 3;
+/// Who sleeps is a task.
+const TASK: u32 = 4;
+/// Below the count in the word of a sleeper, or the number of the process in that of a dead side.
+const STATE_BITS: u32 = 3;
+/// Never the number of a process: Linux has at most 2^22.
+const VACANT: u32 = (1 << (32 - STATE_BITS)) - 1;
 
 /// Looks between two looks at the clock: about a microsecond with PAUSE.
 const LOOKS: u32 = 32;
@@ -44,6 +50,15 @@ const CALM: u32 = 256;
 pub(crate) trait End {
     /// Ours, then theirs.
     fn sides(&self) -> (&Side, &Side);
+
+    /// Goes on with another other side. Only ends with a desk are asked.
+    ///
+    /// # Errors
+    /// `Corrupt` if the one before had claimed what can't be.
+    fn adopt(&mut self, arrival: Arrival) -> Result<(), Error> {
+        let _ = arrival;
+        Err(Error::Corrupt("this end has one other side for good"))
+    }
 }
 
 impl End for raw::Producer {
@@ -51,12 +66,22 @@ impl End for raw::Producer {
     fn sides(&self) -> (&Side, &Side) {
         self.sides()
     }
+
+    fn adopt(&mut self, arrival: Arrival) -> Result<(), Error> {
+        self.adopt(arrival.theirs.region().clone(), arrival.start)
+    }
 }
 
 impl End for raw::Consumer {
     #[inline]
     fn sides(&self) -> (&Side, &Side) {
         self.sides()
+    }
+
+    fn adopt(&mut self, arrival: Arrival) -> Result<(), Error> {
+        let ours = arrival.ours.expect("who reads has words for each other side");
+        self.adopt(arrival.theirs.region().clone(), ours, (arrival.slots, arrival.start));
+        Ok(())
     }
 }
 
@@ -73,6 +98,18 @@ pub(crate) trait Sleeper {
     fn sleep(&self, heard: &Self::Heard, limit: Option<Duration>);
     /// Whether nobody is left to wait for, except for what they left.
     fn is_alone(&mut self) -> bool;
+    /// How it came to be alone.
+    fn fate(&self) -> Fate {
+        Fate::Finished
+    }
+    /// As [`End::adopt`].
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    fn go_on_with(&mut self, arrival: Arrival) -> Result<(), Error> {
+        let _ = arrival;
+        Err(Error::Corrupt("this end takes others by mail"))
+    }
 }
 
 impl<E: End> Sleeper for E {
@@ -101,17 +138,25 @@ impl<E: End> Sleeper for E {
     fn is_alone(&mut self) -> bool {
         is_gone(self.sides().1)
     }
-}
 
-/// The task that sleeps on one side, if it is a task.
-pub(crate) type Task = Arc<Mutex<Option<Waker>>>;
+    fn fate(&self) -> Fate {
+        fate(self.sides().1)
+    }
+
+    fn go_on_with(&mut self, arrival: Arrival) -> Result<(), Error> {
+        self.adopt(arrival)
+    }
+}
 
 /// What it takes to wake one other side.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
     /// The other side's word when we last rang.
     rang: u32,
+    /// Its task, if it is in this process.
     task: Task,
+    /// The way to it, if not.
+    wire: Option<Arc<Wire>>,
 }
 
 impl Link {
@@ -122,7 +167,12 @@ impl Link {
 
     /// To the side whose task this is.
     pub(crate) fn to_task(task: Task) -> Self {
-        Self { rang: AWAKE, task }
+        Self { rang: AWAKE, task, wire: None }
+    }
+
+    /// To a side in another process.
+    pub(crate) fn far(wire: Arc<Wire>) -> Self {
+        Self { rang: AWAKE, task: Task::default(), wire: Some(wire) }
     }
 
     /// After something was published: wakes the other side if it sleeps.
@@ -154,9 +204,10 @@ impl Link {
         self.rang = word;
         ours.bell().fetch_add(1, Ordering::Release);
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match task {
-            Some(task) => task.wake(),
-            None => raw::wake(ours.bell()),
+        match (task, &self.wire) {
+            (Some(task), _) => task.wake(),
+            (None, Some(wire)) if word & TASK != 0 => wire.ring(),
+            (None, _) => raw::wake(ours.bell()),
         }
     }
 
@@ -186,6 +237,14 @@ pub(crate) struct Signal {
     ours: Task,
     /// To the other side, if there is only one.
     link: Link,
+    /// Where other sides arrive, if the channel has a name.
+    desk: Option<Arc<Desk>>,
+    /// How often another side took the place of one before.
+    replaced: u32,
+    /// Whether the death of the other side that we have was said.
+    mourned: bool,
+    /// Who died and was replaced, if that was not said yet.
+    died: Option<u32>,
 }
 
 /// The signals of both ends of a ring.
@@ -207,7 +266,19 @@ impl Signal {
             waits: 0,
             ours: Task::default(),
             link: Link::default(),
+            desk: None,
+            replaced: 0,
+            mourned: false,
+            died: None,
         }
+    }
+
+    /// A side of a named channel whose other side is `vacant` so far.
+    pub(crate) fn named(wait: Wait, vacant: Arc<raw::Other>) -> (Self, Arc<Desk>) {
+        let mut signal = Self::new(wait);
+        let desk = Arc::new(Desk::new(vacant, signal.ours.clone()));
+        signal.desk = Some(desk.clone());
+        (signal, desk)
     }
 
     /// Who rings for this side wakes this task, if there is one.
@@ -252,6 +323,7 @@ impl Signal {
         mut look: impl FnMut(&mut E) -> Result<Option<T>, Error>,
     ) -> Result<T, Error> {
         self.waits += 1;
+        self.mourn()?;
         if let Some(found) = self.spin(end, limit, &mut look)? {
             self.kept_up(end);
             return Ok(found);
@@ -284,7 +356,7 @@ impl Signal {
                 }
                 pause();
             }
-            if let Some(found) = Self::look_if_gone(end, look)? {
+            if let Some(found) = self.look_if_gone(end, look)? {
                 return Ok(Some(found));
             }
             let now = Instant::now();
@@ -297,8 +369,9 @@ impl Signal {
         }
     }
 
-    /// If the other side is gone, what it left is all there will be.
+    /// If the other side is gone, what it left is all there will be, until another takes its place.
     fn look_if_gone<E: Sleeper, T>(
+        &mut self,
         end: &mut E,
         look: &mut impl FnMut(&mut E) -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
@@ -307,9 +380,72 @@ impl Signal {
         }
         match look(end)? {
             // Looking may have shown an end with many others that another is to be waited for.
-            None if end.is_alone() => Err(Error::Closed(Reason::Finished)),
+            None if end.is_alone() && self.succeed(end)? => look(end),
             found => Ok(found),
         }
+    }
+
+    /// The other side is gone and nothing that it left is of use: true if another took its place.
+    ///
+    /// # Errors
+    /// `Closed` if it finished; `PeerDied`, once; why nobody else will come.
+    pub(crate) fn succeed(&mut self, end: &mut impl Sleeper) -> Result<bool, Error> {
+        match end.fate() {
+            Fate::Finished => Err(Error::Closed(Reason::Finished)),
+            Fate::Died(pid) if !self.mourned => {
+                self.mourned = true;
+                Err(Error::PeerDied { pid })
+            }
+            _ => self.replace(end),
+        }
+    }
+
+    /// Goes on with the next other side, if one came.
+    fn replace(&mut self, end: &mut impl Sleeper) -> Result<bool, Error> {
+        let desk = self.desk.as_ref().ok_or(Error::Closed(Reason::Finished))?;
+        let Some(arrival) = desk.take()? else { return Ok(false) };
+        self.link = Link::far(arrival.wire.clone());
+        self.replaced += 1;
+        self.mourned = false;
+        end.go_on_with(arrival)?;
+        self.drowsy = false;
+        end.say(AWAKE);
+        self.open(end);
+        Ok(true)
+    }
+
+    /// As [`notify`](Self::notify) for who sends: what is published stays for a successor of a
+    /// receiver that died, whose death is said at the next wait.
+    ///
+    /// # Errors
+    /// `Closed`; why nobody else will come.
+    #[inline]
+    pub(crate) fn hand_over(&mut self, end: &mut impl End) -> Result<(), Error> {
+        let (ours, theirs) = end.sides();
+        if self.link.notify(ours, theirs).is_ok() { Ok(()) } else { self.hand_on(end) }
+    }
+
+    #[cold]
+    fn hand_on(&mut self, end: &mut impl End) -> Result<(), Error> {
+        loop {
+            let unsaid = match fate(end.sides().1) {
+                Fate::Finished => return Err(Error::Closed(Reason::Finished)),
+                Fate::Died(pid) if !self.mourned => Some(pid),
+                _ => None,
+            };
+            if !self.replace(end)? {
+                return Ok(());
+            }
+            self.died = unsaid.or(self.died);
+            if self.notify(end).is_ok() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Says what was not said yet.
+    fn mourn(&mut self) -> Result<(), Error> {
+        self.died.take().map_or(Ok(()), |pid| Err(Error::PeerDied { pid }))
     }
 
     fn sleep<E: Sleeper, T>(
@@ -318,10 +454,10 @@ impl Signal {
         limit: Option<Instant>,
         look: &mut impl FnMut(&mut E) -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
-        let heard = self.lie_down(end);
+        let heard = self.lie_down(end, 0);
         let found = match look(end)? {
             Some(found) => Some(found),
-            None => Self::look_if_gone(end, look)?,
+            None => self.look_if_gone(end, look)?,
         };
         if found.is_none() {
             let limit = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
@@ -332,7 +468,7 @@ impl Signal {
     }
 
     /// Says ASLEEP, so that who publishes from now on rings; answers the bells as they are now.
-    fn lie_down<E: Sleeper>(&mut self, end: &E) -> E::Heard {
+    fn lie_down<E: Sleeper>(&mut self, end: &E, task: u32) -> E::Heard {
         if !self.drowsy {
             self.drowsy = true;
             end.say(DROWSY);
@@ -340,7 +476,7 @@ impl Signal {
         }
         self.calm = 0;
         self.sleeps = self.sleeps.wrapping_add(1);
-        end.say(ASLEEP | self.sleeps << STATE_BITS);
+        end.say(ASLEEP | task | self.sleeps << STATE_BITS);
         fence(Ordering::SeqCst);
         end.hear()
     }
@@ -374,21 +510,28 @@ impl Signal {
         context: &Context<'_>,
         mut look: impl FnMut(&mut E) -> Result<Option<T>, Error>,
     ) -> Poll<Result<T, Error>> {
+        if let Err(death) = self.mourn() {
+            return Poll::Ready(Err(death));
+        }
         let first = look(end).transpose();
-        if let Some(found) = first.or_else(|| Self::look_if_gone(end, &mut look).transpose()) {
+        if let Some(found) = first.or_else(|| self.look_if_gone(end, &mut look).transpose()) {
             self.rise(end);
             return Poll::Ready(found);
         }
         let task = context.waker().clone();
         *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
-        self.lie_down(end);
-        let again = look(end).transpose();
-        match again.or_else(|| Self::look_if_gone(end, &mut look).transpose()) {
-            Some(found) => {
+        loop {
+            self.lie_down(end, TASK);
+            let before = self.replaced;
+            let again = look(end).transpose();
+            if let Some(found) = again.or_else(|| self.look_if_gone(end, &mut look).transpose()) {
                 self.rise(end);
-                Poll::Ready(found)
+                return Poll::Ready(found);
             }
-            None => Poll::Pending,
+            // Another side has not heard that we sleep.
+            if before == self.replaced {
+                return Poll::Pending;
+            }
         }
     }
 
@@ -417,6 +560,37 @@ pub(crate) fn doze(ours: &Side) {
 /// Says that this side is gone. Who links to it has to be told by [`Link::rouse`].
 pub(crate) fn leave(ours: &Side) {
     ours.attention().store(GONE, Ordering::SeqCst);
+}
+
+/// How a side that is gone came to its end.
+pub(crate) enum Fate {
+    Finished,
+    Died(u32),
+    /// It has not come yet.
+    Vacant,
+}
+
+fn fate(side: &Side) -> Fate {
+    match side.attention().load(Ordering::Acquire) >> STATE_BITS {
+        0 => Fate::Finished,
+        VACANT => Fate::Vacant,
+        pid => Fate::Died(pid),
+    }
+}
+
+/// Whether a side said that it is done.
+pub(crate) fn has_finished(side: &Side) -> bool {
+    is_gone(side) && matches!(fate(side), Fate::Finished)
+}
+
+/// The word of a side whose process died.
+pub(crate) fn dead(pid: u32) -> u32 {
+    GONE | pid.clamp(1, VACANT - 1) << STATE_BITS
+}
+
+/// The word in the place of a side that has not come yet.
+pub(crate) fn vacant() -> u32 {
+    GONE | VACANT << STATE_BITS
 }
 
 /// Whether a side is gone.

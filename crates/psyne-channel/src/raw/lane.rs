@@ -11,7 +11,10 @@
 //! - Each side keeps its own number and the last that it heard privately, and refuses news that go
 //!   back or exceed the ring: a faulty other side stops the ring, never reaches beyond it.
 //! - There is one of each: [`lane`] makes a pair, neither can be cloned, and slots are lent for a
-//!   borrow of the end that owns them.
+//!   borrow of the end that owns them. Between processes each has the other's region mapped to read;
+//!   one that writes what it no longer owns changes bytes that the other looks at, and nothing else.
+//! - A side that died is replaced: a producer gives its successor what `count` says was not
+//!   released, a consumer reads its successor's ring from that one's beginning.
 
 use super::region::{LINE, Region, Side};
 use crate::Error;
@@ -47,6 +50,12 @@ struct Ring {
 }
 
 impl Ring {
+    fn new(producer: Region, consumer: Region, (slots, stride, format): Shape) -> Self {
+        assert!(slots.is_power_of_two() && slots >= 2, "the configuration rounds up");
+        assert!(format == Format::Wide || stride == LINE, "a line is a line");
+        Self { producer, consumer, slots: slots as u64, stride, format }
+    }
+
     #[inline]
     fn index(&self, number: u64) -> usize {
         (number & (self.slots - 1)) as usize
@@ -77,25 +86,15 @@ impl Ring {
     }
 }
 
-/// Makes both ends of a ring of `slots` (a power of two) slots of `stride` bytes.
-pub(crate) fn lane(
-    slots: usize,
-    stride: usize,
-    format: Format,
-) -> Result<(Producer, Consumer), Error> {
-    assert!(slots.is_power_of_two() && slots >= 2, "the configuration rounds up");
-    assert!(format == Format::Wide || stride == LINE, "a line is a line");
-    let producer = Region::private(slots, stride)?;
+/// Slots of a ring (a power of two), bytes of each, and where messages are announced.
+pub(crate) type Shape = (usize, usize, Format);
+
+/// Makes both ends of a ring in this process.
+pub(crate) fn lane(shape: Shape) -> Result<(Producer, Consumer), Error> {
+    let producer = Region::private(shape.0, shape.1)?;
     let consumer = Region::private(0, LINE)?;
-    let ring = || Ring {
-        producer: producer.clone(),
-        consumer: consumer.clone(),
-        slots: slots as u64,
-        stride,
-        format,
-    };
-    let producer = Producer { ring: ring(), tail: 0, head: 0 };
-    Ok((producer, Consumer { ring: ring(), head: 0, tail: 0, told: 0 }))
+    let receiving = Consumer::over(producer.clone(), consumer.clone(), shape);
+    Ok((Producer::over(producer, consumer, shape), receiving))
 }
 
 /// The end that writes.
@@ -109,6 +108,12 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
+    /// Writes the first region and reads the words of the second. Nobody else of this process
+    /// writes the first.
+    pub(crate) fn over(producer: Region, consumer: Region, shape: Shape) -> Self {
+        Self { ring: Ring::new(producer, consumer, shape), tail: 0, head: 0 }
+    }
+
     /// Whether `count` slots are ours; asks the consumer only if they were not by the last news.
     #[inline]
     pub(crate) fn has_free(&mut self, count: u64) -> Result<bool, Error> {
@@ -180,6 +185,20 @@ impl Producer {
             }
         }
         self.tail += count;
+        self.ring.producer.side().count().store(self.tail, Ordering::Release);
+    }
+
+    /// Goes on with another consumer, which begins at message `start`.
+    ///
+    /// # Errors
+    /// `Corrupt` if the one before released what it never had.
+    pub(crate) fn adopt(&mut self, consumer: Region, start: u64) -> Result<(), Error> {
+        if start < self.head || start > self.tail {
+            return Err(Error::Corrupt("the receiver released what it never had"));
+        }
+        self.ring.consumer = consumer;
+        self.head = start;
+        Ok(())
     }
 
     /// Messages published so far.
@@ -214,6 +233,11 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
+    /// Reads the first region and writes the words of the second.
+    pub(crate) fn over(producer: Region, consumer: Region, shape: Shape) -> Self {
+        Self { ring: Ring::new(producer, consumer, shape), head: 0, tail: 0, told: 0 }
+    }
+
     /// Whether `count` messages are there; asks the producer only if they were not by the last
     /// news.
     #[inline]
@@ -293,6 +317,7 @@ impl Consumer {
     pub(crate) fn release(&mut self, count: u64) -> bool {
         assert!(count <= self.ready(), "what is released was read");
         self.head += count;
+        self.ring.consumer.side().count().store(self.head, Ordering::Release);
         (self.head - self.told) * 8 >= self.ring.slots && self.tell()
     }
 
@@ -305,6 +330,16 @@ impl Consumer {
         self.told = self.head;
         self.ring.consumer.side().position().store(self.head, Ordering::Release);
         true
+    }
+
+    /// Goes on with another producer, whose ring of `slots` slots is read from message `start` on;
+    /// `ours` are the words that it reads.
+    ///
+    /// Panics unless `slots` is a power of two.
+    pub(crate) fn adopt(&mut self, producer: Region, ours: Region, (slots, start): (u64, u64)) {
+        assert!(slots.is_power_of_two() && slots >= 2, "who let it in has checked it");
+        (self.ring.producer, self.ring.consumer, self.ring.slots) = (producer, ours, slots);
+        (self.head, self.tail, self.told) = (start, start, start);
     }
 
     /// Messages received so far.
@@ -333,7 +368,7 @@ mod tests {
     #[test]
     fn slots_change_hands() {
         for (format, stride) in [(Format::Line, 64), (Format::Wide, 128)] {
-            let (mut producer, mut consumer) = lane(4, stride, format).unwrap();
+            let (mut producer, mut consumer) = lane((4, stride, format)).unwrap();
             for round in 0..10_u8 {
                 assert!(producer.has_free(3).unwrap());
                 for ahead in 0..3 {
@@ -354,7 +389,7 @@ mod tests {
 
     #[test]
     fn neighbours_are_one_slice_up_to_the_end() {
-        let (mut producer, mut consumer) = lane(8, 64, Format::Wide).unwrap();
+        let (mut producer, mut consumer) = lane((8, 64, Format::Wide)).unwrap();
         assert!(producer.has_free(8).unwrap());
         assert_eq!(producer.slot(0, 6).len(), 6 * 64);
         producer.publish(6);
@@ -367,13 +402,13 @@ mod tests {
     #[test]
     #[should_panic(expected = "after it was published")]
     fn nothing_is_read_before_it_is_there() {
-        let (_producer, consumer) = lane(2, 64, Format::Line).unwrap();
+        let (_producer, consumer) = lane((2, 64, Format::Line)).unwrap();
         let _ = consumer.slot(0, 1);
     }
 
     #[test]
     fn lies_of_the_other_side_are_refused() {
-        let (mut producer, mut consumer) = lane(2, 64, Format::Wide).unwrap();
+        let (mut producer, mut consumer) = lane((2, 64, Format::Wide)).unwrap();
         for lie in [3, u64::MAX] {
             consumer.ring.producer.side().position().store(lie, Ordering::Relaxed);
             assert_eq!(consumer.has(1).unwrap_err().code(), "corrupt");

@@ -1,6 +1,8 @@
 //! Pages from the operating system.
 
 use core::ptr::NonNull;
+#[cfg(not(miri))]
+use std::os::fd::BorrowedFd;
 
 use crate::Error;
 
@@ -43,6 +45,58 @@ impl Map {
         // messages then fault the pages in.
         let _ = unsafe { madvise(pages, bytes, Advice::LinuxPopulateWrite) };
         Ok(map)
+    }
+
+    /// A file of memory from its start on; the address is the kernel's choice. Pages are touched
+    /// beforehand: to write if `writable`, else to read.
+    #[cfg(not(miri))]
+    pub(crate) fn of_file(
+        file: BorrowedFd<'_>,
+        bytes: usize,
+        writable: bool,
+    ) -> Result<Self, Error> {
+        use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
+        let (protection, advice) = if writable {
+            (ProtFlags::READ | ProtFlags::WRITE, Advice::LinuxPopulateWrite)
+        } else {
+            (ProtFlags::READ, Advice::LinuxPopulateRead)
+        };
+        // SAFETY: the address is left to the kernel, so no existing mapping is replaced.
+        let start =
+            unsafe { mmap(core::ptr::null_mut(), bytes, protection, MapFlags::SHARED, file, 0) };
+        let start = start.map_err(|error| Error::Memory(error.to_string()))?;
+        let start =
+            NonNull::new(start.cast::<u8>()).expect("mmap without FIXED never answers null");
+        let map = Self { start, bytes };
+        let pages = start.as_ptr().cast();
+        if bytes >= HUGE_BYTES {
+            // SAFETY: the range is ours alone, and this advice changes no content.
+            let _ = unsafe { madvise(pages, bytes, Advice::LinuxHugepage) };
+        }
+        // SAFETY: as above: populating writes nothing.
+        let touched = unsafe { madvise(pages, bytes, advice) };
+        match touched {
+            // Kernels before 5.14 don't know it: the first messages then fault the pages in.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(map),
+            Err(error) => Err(Error::Memory(error.to_string())),
+        }
+    }
+
+    /// Puts the pages of `cover` in the place of this mapping's first ones, at once for every
+    /// thread: who looks there sees the old bytes or the new.
+    #[cfg(not(miri))]
+    pub(super) fn cover(&self, cover: Self) -> Result<(), Error> {
+        use rustix::mm::{MremapFlags, mremap_fixed};
+        assert!(cover.bytes <= self.bytes, "a cover is no larger than what it covers");
+        let (from, bytes, to) = (cover.start.as_ptr().cast(), cover.bytes, self.start.as_ptr());
+        // SAFETY: both ranges are mappings of ours, whole pages, apart from each other. The covered
+        // bytes are only ever reached as atomics or as foreign bytes, which may change at any time;
+        // the range stays mapped, and is unmapped with `self`.
+        let moved = unsafe { mremap_fixed(from, bytes, bytes, MremapFlags::MAYMOVE, to.cast()) };
+        moved.map_err(|error| Error::Memory(error.to_string()))?;
+        // Its pages are this mapping's now.
+        core::mem::forget(cover);
+        Ok(())
     }
 
     /// The same without the system calls that Miri does not know.

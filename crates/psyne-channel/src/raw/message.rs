@@ -140,6 +140,17 @@ pub(crate) fn view<T: Message>(bytes: &[u8]) -> &T {
     unsafe { &*start }
 }
 
+/// A copy of the message that the first bytes are, each read once: whatever another process does to
+/// them meanwhile, the copy stays what it is.
+///
+/// Panics as [`view`].
+#[inline]
+pub(crate) fn read<T: Message>(bytes: &[u8]) -> T {
+    let start = core::ptr::from_ref(view::<T>(bytes));
+    // SAFETY: a reference is valid for reads and aligned; T is Copy.
+    unsafe { start.read_volatile() }
+}
+
 /// The message that the first bytes are, to be written.
 ///
 /// Panics if there are too few of them or they are not aligned: rings make neither.

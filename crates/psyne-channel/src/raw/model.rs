@@ -16,6 +16,7 @@ pub(crate) const LINE: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Side {
     position: AtomicU64,
+    count: AtomicU64,
     attention: AtomicU32,
     bell: AtomicU32,
 }
@@ -24,6 +25,11 @@ impl Side {
     /// Sender: messages published. Receiver: messages whose slots are free again.
     pub(crate) fn position(&self) -> &AtomicU64 {
         &self.position
+    }
+
+    /// The same to the last message.
+    pub(crate) fn count(&self) -> &AtomicU64 {
+        &self.count
     }
 
     /// Whether it is awake, may sleep, sleeps or is gone (`wait.rs`).
@@ -60,6 +66,7 @@ impl Region {
         assert!(stride <= 128, "a model is small");
         let side = Side {
             position: AtomicU64::new(0),
+            count: AtomicU64::new(0),
             attention: AtomicU32::new(0),
             bell: AtomicU32::new(0),
         };
@@ -142,4 +149,18 @@ impl Words {
     pub(crate) fn slot(&self, index: usize) -> &[AtomicU64] {
         &self.slots[index]
     }
+}
+
+/// A region of another process: there is none in a model.
+#[derive(Debug)]
+pub(crate) struct Other(Region);
+
+impl Other {
+    /// Its words and slots.
+    pub(crate) fn region(&self) -> &Region {
+        &self.0
+    }
+
+    /// Rings for who waits for its successor.
+    pub(crate) fn ring_if_ours(&self) {}
 }

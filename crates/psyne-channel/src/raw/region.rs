@@ -12,7 +12,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 pub(crate) const LINE: usize = 64;
 
 /// Where the slots begin: on a page of their own, so that the words before can have other rights.
-const SLOTS_OFFSET: usize = 4096;
+pub(super) const SLOTS_OFFSET: usize = 4096;
 
 /// Two lines: processors fetch lines in pairs.
 #[repr(C, align(128))]
@@ -23,6 +23,7 @@ struct Apart<T>(T);
 pub(crate) struct Side {
     position: Apart<AtomicU64>,
     state: Apart<(AtomicU32, AtomicU32)>,
+    count: Apart<AtomicU64>,
 }
 
 impl Side {
@@ -30,6 +31,14 @@ impl Side {
     #[inline]
     pub(crate) fn position(&self) -> &AtomicU64 {
         &self.position.0
+    }
+
+    /// The same to the last message, where `position` may lag behind or not be said at all. Nobody
+    /// reads it while all goes well, so writing it costs no line: it is what is left of a side that
+    /// died.
+    #[inline]
+    pub(crate) fn count(&self) -> &AtomicU64 {
+        &self.count.0
     }
 
     /// Whether it is awake, may sleep, sleeps or is gone (`wait.rs`).
@@ -68,8 +77,20 @@ impl Region {
         assert!(stride.is_multiple_of(LINE), "slots begin at lines");
         let bytes = slots.checked_mul(stride).filter(|bytes| *bytes < usize::MAX / 2);
         let bytes = bytes.ok_or(Error::Config("slots times their size is no number"))?;
-        let map = Arc::new(Map::private(SLOTS_OFFSET + bytes)?);
-        Ok(Self { start: map.start(), bytes, stride, _map: map })
+        Ok(Self::over(Arc::new(Map::private(SLOTS_OFFSET + bytes)?), bytes, stride))
+    }
+
+    /// Over a mapping of [`SLOTS_OFFSET`] bytes and those of the slots.
+    pub(super) fn over(map: Arc<Map>, bytes: usize, stride: usize) -> Self {
+        Self { start: map.start(), bytes, stride, _map: map }
+    }
+
+    /// Its mapping, if this was the only value that reaches it.
+    ///
+    /// Panics otherwise.
+    #[cfg(not(miri))]
+    pub(super) fn into_map(self) -> Map {
+        Arc::into_inner(self._map).expect("nobody else was given this region")
     }
 
     /// Its words.
@@ -110,7 +131,7 @@ impl Region {
     fn slot(&self, index: usize, skip: usize, bytes: usize) -> NonNull<u8> {
         let offset = index * self.stride + skip;
         assert!(offset + bytes <= self.bytes, "a slot lies within its region");
-        // SAFETY: `private` made the mapping SLOTS_OFFSET + `bytes` bytes long, so by the
+        // SAFETY: whoever called `over` made the mapping SLOTS_OFFSET + `bytes` bytes long, so by the
         // assertion the result is within it; index and skip are below 2^47, so nothing overflows.
         unsafe { self.start.add(SLOTS_OFFSET + offset) }
     }
@@ -169,4 +190,20 @@ impl Words {
         // reached through this type, which makes no other kind of reference to slots.
         unsafe { slice::from_raw_parts(start.as_ptr(), self.0.stride / 8) }
     }
+}
+
+/// A region of another process: Miri knows none.
+#[cfg(miri)]
+#[derive(Debug)]
+pub(crate) struct Other(Region);
+
+#[cfg(miri)]
+impl Other {
+    /// Its words and slots.
+    pub(crate) fn region(&self) -> &Region {
+        &self.0
+    }
+
+    /// Rings for who waits for its successor.
+    pub(crate) fn ring_if_ours(&self) {}
 }

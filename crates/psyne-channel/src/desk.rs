@@ -1,0 +1,181 @@
+//! Where an end of a named channel finds out who its other side is now.
+//!
+//! The thread that keeps the rendezvous (`ipc.rs`) puts arrivals here; the end takes the next one
+//! when the other side that it has is gone. An end in memory has no desk.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::raw::{Other, Region};
+use crate::sync::{AtomicU32, Ordering};
+use crate::wait::leave;
+use crate::{Error, Layout};
+
+/// Other sides that came, and may be dead again, before the end had time to look: a process that
+/// restarts ten times a second is waited for a second and a half.
+const ARRIVALS_MAX: usize = 16;
+
+/// The task that sleeps on one side, if it is a task.
+pub(crate) type Task = Arc<Mutex<Option<Waker>>>;
+
+/// Kinds of channels: a name has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    Queue = 1,
+    Bytes = 2,
+}
+
+/// What both sides of a name must mean the same by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) pattern: Pattern,
+    pub(crate) layout: Layout,
+    /// Bytes of a slot.
+    pub(crate) stride: usize,
+}
+
+/// A door bell of a task in another process: the connection to it.
+#[derive(Debug)]
+pub(crate) struct Wire(pub(crate) std::os::fd::OwnedFd);
+
+impl Wire {
+    /// Wakes the task, or has done so already if the connection is full.
+    pub(crate) fn ring(&self) {
+        use rustix::net::SendFlags;
+        let _ = rustix::net::send(&self.0, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
+}
+
+/// Another side that came.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// Its words and slots.
+    pub(crate) theirs: Arc<Other>,
+    /// Our words that it reads, if this end has some for each other side.
+    pub(crate) ours: Option<Region>,
+    /// Slots of the ring, whoever owns it.
+    pub(crate) slots: u64,
+    /// The message that it begins with.
+    pub(crate) start: u64,
+    /// To ring for its tasks.
+    pub(crate) wire: Arc<Wire>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// What the end looks at, and so sleeps on.
+    current: Arc<Other>,
+    arrivals: VecDeque<Arrival>,
+    /// Why nobody will come any more.
+    refused: Option<Error>,
+    /// Whether the first attempt to find the other side is over.
+    tried: bool,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    inner: Mutex<Inner>,
+    tried: Condvar,
+    /// Not 0 if taking is worth it.
+    news: AtomicU32,
+    task: Task,
+}
+
+impl Desk {
+    /// For an end whose other side is `vacant`; `task` is the one that waits at this end.
+    pub(crate) fn new(vacant: Arc<Other>, task: Task) -> Self {
+        let inner =
+            Inner { current: vacant, arrivals: VecDeque::new(), refused: None, tried: false };
+        let (inner, tried) = (Mutex::new(inner), Condvar::new());
+        Self { inner, tried, news: AtomicU32::new(0), task }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next other side. The last one is dead, or never came.
+    ///
+    /// # Errors
+    /// Why nobody will come.
+    pub(crate) fn take(&self) -> Result<Option<Arrival>, Error> {
+        if !self.has_news() {
+            return Ok(None);
+        }
+        let mut inner = self.lock();
+        if let Some(arrival) = inner.arrivals.pop_front() {
+            inner.current = arrival.theirs.clone();
+            self.news.store(inner.worth(), Ordering::Release);
+            return Ok(Some(arrival));
+        }
+        inner.refused.clone().map_or(Ok(None), Err)
+    }
+
+    /// Whether so many wait that nobody else should be let in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().arrivals.len() >= ARRIVALS_MAX
+    }
+
+    /// Somebody came.
+    pub(crate) fn put(&self, arrival: Arrival) {
+        self.change(|inner| inner.arrivals.push_back(arrival));
+    }
+
+    /// Nobody will come, for this reason.
+    pub(crate) fn refuse(&self, error: Error) {
+        self.change(|inner| inner.refused = Some(error));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.lock();
+        change(&mut inner);
+        inner.tried = true;
+        self.news.store(1, Ordering::SeqCst);
+        inner.current.ring_if_ours();
+        drop(inner);
+        self.tried.notify_all();
+    }
+
+    /// Whether taking is worth it.
+    pub(crate) fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire) != 0
+    }
+
+    /// Nobody is there yet: who opens need not wait for it.
+    pub(crate) fn tried(&self) {
+        self.lock().tried = true;
+        self.tried.notify_all();
+    }
+
+    /// Waits until the first attempt is over, and says whether it was refused.
+    pub(crate) fn wait_for_first(&self, limit: Duration) -> Result<(), Error> {
+        let inner = self.lock();
+        let waited = self.tried.wait_timeout_while(inner, limit, |inner| !inner.tried);
+        let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        inner.refused.clone().map_or(Ok(()), Err)
+    }
+
+    /// Wakes the task that waits at this end.
+    pub(crate) fn wake(&self) {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        task.into_iter().for_each(Waker::wake);
+    }
+
+    /// The end is dropped: says so to those that it never looked at.
+    pub(crate) fn close(&self) {
+        for arrival in self.lock().arrivals.drain(..) {
+            if let Some(ours) = arrival.ours {
+                leave(ours.side());
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn worth(&self) -> u32 {
+        u32::from(!self.arrivals.is_empty() || self.refused.is_some())
+    }
+}

@@ -1,0 +1,122 @@
+//! How ends of a name find each other: the rendezvous.
+//!
+//! The side of which there is one is the *host*: it owns the name. Those of the other side are
+//! *guests*: they come, and come again when the host dies. Either may be first. A guest says what it
+//! means by the name and hands its region over; the host checks that and answers with its own, or
+//! with why not. The connection stays: when it ends, so has the process.
+//!
+//! ```text
+//! guest   connect, Hello + region ───►   host   check, map it
+//!         check, map it           ◄───          Hello + region, or a refusal
+//!         ring a task: a byte     ◄──►          hang-up: finished, or dead
+//! ```
+//!
+//! One thread for each process does all of it, once a first name was used (`clerk`); it holds no
+//! channel up, and channels go on without it.
+
+mod clerk;
+mod hello;
+mod seat;
+mod socket;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::address::Address;
+use crate::desk::Terms;
+use crate::ends::{Rx, Tx};
+use crate::raw::{Consumer, Format, LINE, Other, Producer, Region, shared};
+use crate::wait::{Signal, vacant};
+use crate::{Config, Error};
+
+/// Of the empty ring that a receiver looks at while nobody is there.
+const NOBODYS_SLOTS: usize = 2;
+
+/// The region with messages, that all others are given to read.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    pub(crate) region: Region,
+    pub(crate) file: OwnedFd,
+    pub(crate) slots: usize,
+}
+
+/// What an end brings along.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) terms: Terms,
+    /// If this end owns the messages. Otherwise it has some words for each other end.
+    pub(crate) ring: Option<Ring>,
+    /// Others at once.
+    pub(crate) others_max: usize,
+    /// Something that the other end is told when it comes, by pattern.
+    pub(crate) note: u64,
+}
+
+/// Which end owns the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Host,
+    Guest,
+}
+
+/// Keeps an end's place at its name. Dropped, the others hear that it left.
+#[derive(Debug, Default)]
+pub(crate) struct Member(Option<u64>);
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if let Some(number) = self.0.take() {
+            clerk::leave(number);
+        }
+    }
+}
+
+/// A region with messages that others may read.
+fn ring(slots: usize, stride: usize) -> Result<Ring, Error> {
+    let (region, file) = shared(slots, stride)?;
+    Ok(Ring { region, file, slots })
+}
+
+/// The sending end of the queue at an address: a guest, whose messages lie in its own ring.
+///
+/// # Errors
+/// `Address`, `Config`, `Memory`, `System`; `Crowded`, `LayoutMismatch` or `PatternMismatch` if the
+/// receiver is there and says so.
+pub(crate) fn sender(
+    address: &str,
+    config: &Config,
+    terms: Terms,
+    format: Format,
+) -> Result<Tx, Error> {
+    let address = Address::parse(address)?;
+    let (slots, stride) = (config.ring_slots()?, terms.stride);
+    let ring = ring(slots, stride)?;
+    let nobody = Arc::new(Other::vacant(0, LINE, vacant())?);
+    let (signal, desk) = Signal::named(config.wait, nobody.clone());
+    let shape = (slots, stride, format);
+    let lane = Producer::over(ring.region.clone(), nobody.region().clone(), shape);
+    let offer = Offer { terms, ring: Some(ring), others_max: 1, note: 0 };
+    let member = clerk::enter(&address, Role::Guest, offer, desk)?;
+    Ok(Tx::new(lane, signal, config, member))
+}
+
+/// The receiving end of the queue at an address: the host.
+///
+/// # Errors
+/// `Crowded` if there is one; `Address`, `Memory`, `System`.
+pub(crate) fn receiver(
+    address: &str,
+    config: &Config,
+    terms: Terms,
+    format: Format,
+) -> Result<Rx, Error> {
+    let address = Address::parse(address)?;
+    let nobody = Arc::new(Other::vacant(NOBODYS_SLOTS, terms.stride, vacant())?);
+    let (signal, desk) = Signal::named(config.wait, nobody.clone());
+    let words = Region::private(0, LINE)?;
+    let shape = (NOBODYS_SLOTS, terms.stride, format);
+    let lane = Consumer::over(nobody.region().clone(), words, shape);
+    let offer = Offer { terms, ring: None, others_max: 1, note: 0 };
+    let member = clerk::enter(&address, Role::Host, offer, desk)?;
+    Ok(Rx::new(lane, signal, member))
+}

@@ -1,0 +1,290 @@
+//! One end's place at its name: who came, who is there, who died.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::hello::{Answer, Hello};
+use super::socket::{self, Heard};
+use super::{Offer, clerk::Watch};
+use crate::Error;
+use crate::address::Address;
+use crate::desk::{Arrival, Desk, Wire};
+use crate::raw::{LINE, Other, Region};
+use crate::sync::Ordering;
+use crate::wait::{dead, has_finished, leave};
+
+/// Connections that have not said hello: more of them than of guests is somebody's fault, and the
+/// oldest go.
+const SILENT_MAX: usize = 16;
+
+/// Where the others come from.
+#[derive(Debug)]
+pub(super) enum Door {
+    /// We own the name, and listen.
+    Host(OwnedFd),
+    /// Who owns it is asked again and again, until it refuses us for good.
+    Guest(Address),
+    /// Nobody will come any more.
+    Shut,
+}
+
+/// A connection.
+#[derive(Debug)]
+struct Contact {
+    token: u64,
+    wire: Arc<Wire>,
+    pid: u32,
+    pidfd: Option<OwnedFd>,
+    /// Our words, before they are handed to the end.
+    words: Option<Region>,
+    /// Its region, once it said hello.
+    met: Option<Arc<Other>>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Seat {
+    door: Door,
+    offer: Offer,
+    desk: Arc<Desk>,
+    contacts: Vec<Contact>,
+    /// Where the next reader of our ring begins.
+    resume: u64,
+    /// Whether the only other side finished.
+    over: bool,
+}
+
+impl Seat {
+    pub(super) fn new(door: Door, offer: Offer, desk: Arc<Desk>) -> Self {
+        Self { door, offer, desk, contacts: Vec::new(), resume: 0, over: false }
+    }
+
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    /// The socket that others connect to.
+    pub(super) fn listener(&self) -> Option<&OwnedFd> {
+        if let Door::Host(listener) = &self.door { Some(listener) } else { None }
+    }
+
+    /// Whether the host has to be looked for.
+    pub(super) fn seeks(&self) -> bool {
+        matches!(self.door, Door::Guest(_)) && self.contacts.is_empty() && !self.over
+    }
+
+    /// Looks for the host, once.
+    pub(super) fn seek(&mut self, watch: &mut Watch<'_>) {
+        let Door::Guest(address) = &self.door else { return };
+        let address = address.clone();
+        match self.try_host(&address, watch) {
+            Ok(true) => {}
+            Ok(false) => self.desk.tried(),
+            Err(error) => self.shut(error),
+        }
+    }
+
+    fn try_host(&mut self, address: &Address, watch: &mut Watch<'_>) -> Result<bool, Error> {
+        let Some(socket) = socket::connect(address)? else { return Ok(false) };
+        let mut contact = Contact::new(socket, watch)?;
+        let file = self.bring(&mut contact, 0)?;
+        let hello = Hello::new(Answer::Welcome, &self.offer, self.resume);
+        let file = file.as_ref().or(self.offer.ring.as_ref().map(|ring| &ring.file));
+        if !socket::say(contact.wire.0.as_fd(), hello, file) {
+            contact.end(watch);
+            return Ok(false);
+        }
+        self.contacts.push(contact);
+        Ok(true)
+    }
+
+    fn shut(&mut self, error: Error) {
+        self.door = Door::Shut;
+        self.desk.refuse(error);
+    }
+
+    /// Makes our words for another side, unless it reads our ring.
+    fn bring(&self, contact: &mut Contact, start: u64) -> Result<Option<OwnedFd>, Error> {
+        if self.offer.ring.is_some() {
+            return Ok(None);
+        }
+        let (words, file) = crate::raw::shared(0, LINE)?;
+        begin(&words, start);
+        contact.words = Some(words);
+        Ok(Some(file))
+    }
+
+    /// Lets everybody connect who waits for it.
+    pub(super) fn accept(&mut self, watch: &mut Watch<'_>) {
+        let Door::Host(listener) = &self.door else { return };
+        // Who has nothing to do here is not even spoken to.
+        if let Some(socket) = socket::accept(listener)
+            && let Ok(contact) = Contact::new(socket, watch)
+        {
+            self.contacts.push(contact);
+        }
+        let silent = |contact: &Contact| contact.met.is_none();
+        if self.contacts.iter().filter(|contact| silent(contact)).count() > SILENT_MAX
+            && let Some(oldest) = self.contacts.iter().position(silent)
+        {
+            self.end(oldest, watch);
+        }
+    }
+
+    /// Something happened at a connection.
+    pub(super) fn attend(&mut self, token: u64, watch: &mut Watch<'_>) {
+        let Some(at) = self.contacts.iter().position(|contact| contact.token == token) else {
+            return;
+        };
+        if self.contacts[at].met.is_some() {
+            return self.listen(at, watch);
+        }
+        match socket::hear(self.contacts[at].wire.0.as_fd()) {
+            Heard::Nothing => {}
+            Heard::End => self.end(at, watch),
+            Heard::Hello(hello, file) if self.listener().is_some() => {
+                self.receive(at, hello, file.as_ref(), watch);
+            }
+            Heard::Hello(hello, file) => self.received(at, hello, file.as_ref(), watch),
+        }
+    }
+
+    /// It rang, or ended.
+    fn listen(&mut self, at: usize, watch: &mut Watch<'_>) {
+        let contact = &self.contacts[at];
+        match socket::rang(contact.wire.0.as_fd()) {
+            Ok(false) if contact.pidfd.as_ref().is_some_and(socket::has_ended) => {
+                self.end(at, watch);
+            }
+            Ok(true) => watch.wake(&self.desk),
+            Ok(false) => {}
+            Err(_) => self.end(at, watch),
+        }
+    }
+
+    /// As host: a guest said hello.
+    fn receive(&mut self, at: usize, hello: Hello, file: Option<&OwnedFd>, watch: &mut Watch<'_>) {
+        let token = self.contacts[at].token;
+        self.reap(watch);
+        let Some(at) = self.contacts.iter().position(|contact| contact.token == token) else {
+            return;
+        };
+        if let Err(answer) = self.admit(at, hello, file) {
+            let no = Hello::new(answer, &self.offer, 0);
+            let _ = socket::say(self.contacts[at].wire.0.as_fd(), no, None);
+            self.end(at, watch);
+        }
+    }
+
+    fn admit(&mut self, at: usize, hello: Hello, file: Option<&OwnedFd>) -> Result<(), Answer> {
+        let other = hello.meet(&self.offer, file).map_err(|error| Answer::to(&error))?;
+        let met = self.contacts.iter().filter(|contact| contact.met.is_some()).count();
+        if met >= self.offer.others_max {
+            return Err(Answer::Crowded);
+        }
+        if self.over || self.desk.is_full() {
+            return Err(Answer::Later);
+        }
+        let start = match &self.offer.ring {
+            Some(ring) => ring.region.side().position().load(Ordering::Acquire),
+            None => hello.start,
+        };
+        let mut contact = self.contacts.swap_remove(at);
+        let words = self.bring(&mut contact, start);
+        self.contacts.push(contact);
+        let at = self.contacts.len() - 1;
+        let words = words.map_err(|error| Answer::to(&error))?;
+        let file = words.as_ref().or(self.offer.ring.as_ref().map(|ring| &ring.file));
+        let welcome = Hello::new(Answer::Welcome, &self.offer, start);
+        // Who is gone already has left messages all the same.
+        let _ = socket::say(self.contacts[at].wire.0.as_fd(), welcome, file);
+        self.meet(at, other, &hello, start);
+        Ok(())
+    }
+
+    /// As guest: the host answered.
+    fn received(&mut self, at: usize, hello: Hello, file: Option<&OwnedFd>, watch: &mut Watch<'_>) {
+        let refusal = match hello.answer {
+            Answer::Welcome => match hello.meet(&self.offer, file) {
+                Ok(other) => {
+                    let start = if self.offer.ring.is_some() { self.resume } else { hello.start };
+                    if let Some(words) = &self.contacts[at].words {
+                        begin(words, start);
+                    }
+                    return self.meet(at, other, &hello, start);
+                }
+                Err(error) => Some(error),
+            },
+            no => no.refusal(self.offer.others_max),
+        };
+        self.end(at, watch);
+        match refusal {
+            Some(error) => self.shut(error),
+            None => self.desk.tried(),
+        }
+    }
+
+    fn meet(&mut self, at: usize, other: Other, hello: &Hello, start: u64) {
+        let contact = &mut self.contacts[at];
+        let theirs = Arc::new(other);
+        contact.met = Some(theirs.clone());
+        let (ours, wire) = (contact.words.take(), contact.wire.clone());
+        let slots = hello.ring_slots(&self.offer);
+        self.desk.put(Arrival { theirs, ours, slots, start, wire });
+    }
+
+    /// Looks whether any of those that are said to be there has died.
+    fn reap(&mut self, watch: &mut Watch<'_>) {
+        for at in (0..self.contacts.len()).rev() {
+            if self.contacts[at].met.is_some() {
+                self.listen(at, watch);
+            }
+        }
+    }
+
+    /// A connection is over. Who did not say that it finished is dead.
+    fn end(&mut self, at: usize, watch: &mut Watch<'_>) {
+        let contact = self.contacts.remove(at);
+        contact.end(watch);
+        let Some(other) = contact.met else { return };
+        let side = other.region().side();
+        if has_finished(side) {
+            self.over |= self.offer.others_max == 1;
+        } else {
+            self.resume = side.count().load(Ordering::Acquire);
+            // Without memory for a page its death stays unknown, and only that.
+            let _ = other.bury(dead(contact.pid));
+        }
+        watch.wake(&self.desk);
+    }
+
+    /// The end is dropped.
+    pub(super) fn leave(&mut self, watch: &mut Watch<'_>) {
+        for contact in self.contacts.drain(..) {
+            if let Some(words) = &contact.words {
+                leave(words.side());
+            }
+            contact.end(watch);
+        }
+        self.desk.close();
+    }
+}
+
+/// Our words for who reads from message `start` on.
+fn begin(words: &Region, start: u64) {
+    words.side().count().store(start, Ordering::Release);
+    words.side().position().store(start, Ordering::Release);
+}
+
+impl Contact {
+    fn new(socket: OwnedFd, watch: &mut Watch<'_>) -> Result<Self, Error> {
+        let (pid, pidfd) = socket::peer(&socket)?;
+        let token = watch.watch(&socket, pidfd.as_ref())?;
+        let wire = Arc::new(Wire(socket));
+        Ok(Self { token, wire, pid, pidfd, words: None, met: None })
+    }
+
+    fn end(&self, watch: &mut Watch<'_>) {
+        watch.forget(self.token, &self.wire.0, self.pidfd.as_ref());
+    }
+}

@@ -1,0 +1,153 @@
+//! Sockets of the rendezvous: abstract names, of which nothing stays when the last process is gone.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+use rustix::process::{PidfdFlags, geteuid, getpid, pidfd_open};
+
+use super::hello::{BYTES, Hello};
+use crate::Error;
+use crate::address::Address;
+
+/// Guests that the system keeps until they are accepted: the thread does nothing else for long.
+const BACKLOG: i32 = 64;
+
+pub(super) fn system(error: Errno) -> Error {
+    Error::System(error.to_string())
+}
+
+fn address(of: &Address) -> Result<SocketAddrUnix, Error> {
+    let user = geteuid().as_raw();
+    let Address { private, name } = of;
+    let name = if *private {
+        format!("psyne/{user}/@{}/{name}", getpid().as_raw_nonzero())
+    } else {
+        format!("psyne/{user}/{name}")
+    };
+    SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(system)
+}
+
+fn open() -> Result<OwnedFd, Error> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(system)
+}
+
+/// Owns the name from now on.
+///
+/// # Errors
+/// `Crowded` if somebody does; `System`.
+pub(super) fn listen(at: &Address) -> Result<OwnedFd, Error> {
+    let socket = open()?;
+    match rustix::net::bind(&socket, &address(at)?) {
+        Err(Errno::ADDRINUSE) => return Err(Error::Crowded(1)),
+        other => other.map_err(system)?,
+    }
+    rustix::net::listen(&socket, BACKLOG).map_err(system)?;
+    Ok(socket)
+}
+
+/// A connection to who owns the name, if somebody does and has time.
+pub(super) fn connect(at: &Address) -> Result<Option<OwnedFd>, Error> {
+    let socket = open()?;
+    match rustix::net::connect(&socket, &address(at)?) {
+        Ok(()) => Ok(Some(socket)),
+        Err(Errno::CONNREFUSED | Errno::AGAIN) => Ok(None),
+        Err(error) => Err(system(error)),
+    }
+}
+
+/// The next that wants to connect.
+pub(super) fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::accept_with(listener, flags).ok()
+}
+
+/// The process at the other side, and something to watch its end by.
+///
+/// # Errors
+/// `Address` if it belongs to another user.
+pub(super) fn peer(socket: &OwnedFd) -> Result<(u32, Option<OwnedFd>), Error> {
+    let who = rustix::net::sockopt::socket_peercred(socket).map_err(system)?;
+    if who.uid != geteuid() {
+        return Err(Error::Address("it belongs to another user"));
+    }
+    let pid = who.pid.as_raw_nonzero().get().unsigned_abs();
+    Ok((pid, pidfd_open(who.pid, PidfdFlags::empty()).ok()))
+}
+
+/// Says hello; never waits.
+pub(super) fn say(socket: BorrowedFd<'_>, hello: Hello, file: Option<&OwnedFd>) -> bool {
+    let bytes = hello.to_bytes();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let files = file.map(AsFd::as_fd);
+    if files.is_some() {
+        control.push(SendAncillaryMessage::ScmRights(files.as_slice()));
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags) == Ok(BYTES)
+}
+
+/// What a connection has for us.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Nothing,
+    Hello(Hello, Option<OwnedFd>),
+    /// Its end, or what nobody says.
+    End,
+}
+
+/// The other side's hello, if it is there.
+pub(super) fn hear(socket: BorrowedFd<'_>) -> Heard {
+    let mut bytes = [0; BYTES + 1];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut into = [IoSliceMut::new(&mut bytes)];
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let got = match rustix::net::recvmsg(socket, &mut into, &mut control, flags) {
+        Ok(got) if got.bytes > 0 => got,
+        Err(Errno::AGAIN | Errno::INTR) => return Heard::Nothing,
+        _ => return Heard::End,
+    };
+    let mut files: Vec<OwnedFd> = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(sent) = message {
+            files.extend(sent);
+        }
+    }
+    let whole = !got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
+    match Hello::parse(&bytes[..got.bytes.min(BYTES + 1)]) {
+        Some(hello) if whole && files.len() <= 1 => Heard::Hello(hello, files.pop()),
+        _ => Heard::End,
+    }
+}
+
+/// Whether it rang, and whether it is there still.
+pub(super) fn rang(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut bytes = [0; 64];
+    let mut rang = false;
+    // A few at a time: who rings on and on must not keep the others from being heard.
+    for _ in 0..16 {
+        match rustix::net::recv(socket, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return Err(Errno::PIPE),
+            Ok(_) => rang = true,
+            Err(Errno::AGAIN | Errno::INTR) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(rang)
+}
+
+/// Whether a process has ended.
+pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)) == Ok(1)
+}

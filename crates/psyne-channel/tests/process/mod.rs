@@ -1,0 +1,71 @@
+//! Other processes for tests: this test binary once more, with a job.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::process::{Child, Command, Stdio};
+
+/// What tells the other process what to do.
+const JOB: &str = "PSYNE_TEST_JOB";
+
+/// Another process; killed at the end.
+pub(crate) struct Other(pub(crate) Child);
+
+impl Other {
+    /// Starts one that runs the ignored test `child` of the same file, which asks for its [`job`].
+    pub(crate) fn start(words: &[&str]) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
+            .env(JOB, words.join(" "))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// As kill -9 does, at whatever instruction it is.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub(crate) fn finish(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The words of this process' job, if it is such another process.
+pub(crate) fn job() -> Option<Vec<String>> {
+    let words = std::env::var(JOB).ok()?;
+    Some(words.split(' ').map(str::to_owned).collect())
+}
+
+/// A name that no other test uses.
+pub(crate) fn name(what: &str) -> String {
+    format!("test/{}/{what}", std::process::id())
+}
+
+/// Numbers that differ from run to run do not matter here: only that they are spread.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+}

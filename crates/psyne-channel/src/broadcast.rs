@@ -19,16 +19,22 @@ use crate::sync::{Ordering, fence};
 use crate::wait::{End, Link, Signal, is_gone, leave};
 use crate::{Config, Error, Message};
 
+pub mod bytes;
+
 /// Words of a slot before its message.
 const HEAD_WORDS: usize = 1;
 
 /// What happens when a receiver falls behind by a whole ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Lag {
     /// The sender finds the channel full and does what its configuration says.
     Block,
     /// The oldest messages are overwritten; the receiver is told `Lagged` and goes on after them.
     Skip,
+    /// The same, but the receiver goes on at the newest message that the sender marked as one to
+    /// begin with, or waits for the next of those. For broadcasts that have marks.
+    SkipToMark,
 }
 
 /// Opens a broadcast between threads of this process. Receivers come by [`Sender::subscribe`].
@@ -163,8 +169,11 @@ impl<T: Message> Sender<T> {
     /// A new receiver of everything that is sent from now on.
     ///
     /// # Errors
-    /// `Crowded`, `Memory`.
+    /// `Crowded`, `Memory`; `Config` for [`Lag::SkipToMark`].
     pub fn subscribe(&mut self, lag: Lag) -> Result<Receiver<T>, Error> {
+        if lag == Lag::SkipToMark {
+            return Err(Error::Config("messages of one size have no marks"));
+        }
         self.out.survey();
         if self.out.readers.len() >= self.config.receivers_max {
             return Err(Error::Crowded(self.config.receivers_max));

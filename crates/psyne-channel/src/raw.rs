@@ -3,6 +3,7 @@
 //!
 //! Each block does one operation and names what it owes. What leaves this module is safe.
 
+mod cast;
 mod copy;
 mod futex;
 mod lane;
@@ -17,6 +18,7 @@ mod region;
 #[cfg(not(loom))]
 mod region;
 
+pub(crate) use cast::{Caster, Listener};
 pub(crate) use copy::copy;
 pub(crate) use futex::{wait, wait_any, wake};
 pub(crate) use lane::{Consumer, Format, Producer, lane};

@@ -206,6 +206,67 @@ fn a_blocked_broadcast_goes_on_when_its_receiver_does() {
     });
 }
 
+/// Receives to the end: everything in order, and all that was missed is known.
+fn hear_strings(mut receiver: broadcast::bytes::Receiver) {
+    let mut expected = 0;
+    loop {
+        match receiver.try_recv() {
+            Ok(Some(string)) => {
+                assert_eq!(*string, [expected as u8; 40]);
+                // The model looks at whose it is once more while it is still held.
+                assert_eq!(*string, [expected as u8; 40]);
+                expected += 1;
+            }
+            Ok(None) => loom::thread::yield_now(),
+            Err(Error::Lagged(lost)) => expected += lost,
+            Err(_) => break,
+        }
+    }
+    assert_eq!(receiver.recv().map(|_| ()).unwrap_err().code(), "closed");
+    assert_eq!(expected, MESSAGES);
+}
+
+#[test]
+fn a_string_stays_while_it_is_looked_at() {
+    for lag in [Lag::Skip, Lag::SkipToMark, Lag::Block] {
+        every_order(move || {
+            let mut sender = broadcast::bytes::channel(&ring(Wait::Spin, Full::Refuse)).unwrap();
+            let receiver = sender.subscribe(lag).unwrap();
+            let thread = loom::thread::spawn(move || {
+                for number in 0..MESSAGES as u8 {
+                    let marked = number == 1;
+                    while let Err(error) = match marked {
+                        true => sender.send_marked(&[number; 40]),
+                        false => sender.send(&[number; 40]),
+                    } {
+                        assert_eq!(error, Error::Full);
+                        loom::thread::yield_now();
+                    }
+                }
+            });
+            hear_strings(receiver);
+            thread.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_sender_that_sleeps_for_a_guard_is_woken() {
+    for lag in [Lag::Skip, Lag::Block] {
+        every_order(move || {
+            let mut sender = broadcast::bytes::channel(&ring(Wait::Park, Full::Block)).unwrap();
+            let receiver = sender.subscribe(lag).unwrap();
+            let thread = loom::thread::spawn(move || {
+                for number in 0..MESSAGES as u8 {
+                    sender.send(&[number; 40]).unwrap();
+                }
+            });
+            hear_strings(receiver);
+            thread.join().unwrap();
+        });
+    }
+}
+
 #[test]
 fn the_latest_value_is_whole_and_never_older() {
     every_order(|| {

@@ -108,8 +108,9 @@ impl Region {
     pub(crate) fn sequence(&self, index: usize) -> &AtomicU64 {
         let word = self.slot(index, 0, 8).cast::<AtomicU64>();
         // SAFETY: `slot` answers memory of the mapping that lives as long as `self`, aligned to a
-        // line; an atomic has no invalid bits. Only lanes whose slots begin with a sequence number
-        // call this: they leave these 8 bytes out of what they lend.
+        // line; an atomic has no invalid bits. Only who never lends these 8 bytes of a slot calls
+        // this: lanes whose slots begin with a sequence number, casters for the slots before their
+        // lines.
         unsafe { word.as_ref() }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! - A listener that blocks says where it is, by release stores of a position that never goes
 //!   back; it reads nothing before that position.
-//! - A listener that skips says NOTHING, and holds nothing, until it *pins*: it stores its position,
+//! - A listener that skips says NOTHING, and holds nothing, until it *pins*: it stores where it is,
 //!   passes a full fence, and reads `floor`. It reads only if `floor` is not beyond it.
 //! - The caster raises `claimed` only in [`Caster::claim`]: it stores `floor`, passes a full fence,
 //!   reads every listener's position and claims up to the least of them and `floor`.

@@ -6,7 +6,7 @@ use psyne::channel::{Full, Wait};
 
 use crate::measure::{Contestant, Samples, interleave};
 use crate::queues::{self, SLOTS, ours, ping_pong, ring, throughput};
-use crate::{floor, iceoryx, payload};
+use crate::{floor, iceoryx, many, payload};
 
 type Line = [u64; 8];
 type Small = [u64; 7];
@@ -19,7 +19,7 @@ type Measure = fn(&str, usize) -> Row;
 
 /// Every row, or those whose name has the word in it.
 pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
-    let measured: [(&str, Measure); 7] = [
+    let measured: [(&str, Measure); 8] = [
         ("64 B one way in process", one_way),
         ("64 B one way beside iceoryx2", beside_iceoryx),
         ("64 B batched throughput", batched),
@@ -27,12 +27,12 @@ pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
         ("64 KiB copied in and fully read", copied),
         ("4 KiB to 16 MiB copied in and read", sizes),
         ("blocking wake", wake),
+        ("MPMC, 2 × 2 threads", many_ends),
     ];
     let missing = [
         ("64 B one way across processes", "≤ 1.25 × floor near", "ipc:// does not exist yet"),
         ("request-response round trip", "≤ 0.7 × two sends", "the pattern does not exist yet"),
         ("broadcast to 3 readers", "≥ 2 × three queues", "the pattern does not exist yet"),
-        ("MPMC, 2 × 2 threads", "≥ 1.2 × peer", "the pattern does not exist yet"),
         ("kill -9 in a loop", "1,000 of 1,000", "ipc:// does not exist yet"),
     ];
     let wanted = |name: &&str| name.contains(only);
@@ -201,4 +201,25 @@ fn wake(name: &str, rounds: usize) -> Row {
     let goals = (Goal::AtMostTimes(1.05), Goal::AtMostTimes(1.05));
     let all = figures(&samples, ("", "ns", 0), Some((1, &contestants)), goals);
     row(name, &all, &samples, "both sides sleep each time; ratio to the raw futex")
+}
+
+fn many_ends(name: &str, rounds: usize) -> Row {
+    use many::{cloned, dealt, ours, throughput};
+    let contestants: Vec<Contestant<'_>> = vec![
+        ("ours", Box::new(|| throughput(LINE, false, ours()))),
+        ("crossbeam", Box::new(|| throughput(LINE, false, cloned(crossbeam_channel::bounded)))),
+        ("kanal", Box::new(|| throughput(LINE, false, cloned(kanal::bounded)))),
+        ("flume", Box::new(|| throughput(LINE, false, cloned(flume::bounded)))),
+        ("ours in batches", Box::new(|| throughput(LINE, true, ours()))),
+        ("kanal in batches", Box::new(|| throughput(LINE, true, cloned(kanal::bounded)))),
+        ("ours, dealt out", Box::new(|| throughput(LINE, false, dealt()))),
+    ];
+    let samples = interleave(rounds, &contestants);
+    let goals = (Goal::TimesPeer(1.2), Goal::TimesPeer(1.2));
+    let mut all = figures(&samples, ("", "M/s", 0), Some((1, &contestants[..4])), goals);
+    let batches = ("in batches ", "M/s", 4);
+    all.extend(figures(&samples, batches, Some((5, &contestants[..6])), goals));
+    let dealt = (Goal::AtLeast(0.0), Goal::AtLeast(0.0));
+    all.extend(figures(&samples, ("dealt out to receivers ", "M/s", 6), None, dealt));
+    row(name, &all, &samples, "64 B, four threads on two cores, each waits as its queue does")
 }

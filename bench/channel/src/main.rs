@@ -6,6 +6,7 @@
 mod cases;
 mod floor;
 mod iceoryx;
+mod many;
 mod measure;
 mod payload;
 mod queues;

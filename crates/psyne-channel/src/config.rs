@@ -26,6 +26,9 @@ pub struct Config {
     /// Most senders of a queue that may have several, clients of a server: each has a ring of its
     /// own, which the receiver looks at in turn. Default 64, which is also the most.
     pub senders_max: usize,
+    /// Most calls of one client under way at a time: its server looks at a line for each. Default
+    /// 8, most 64.
+    pub calls_max: usize,
 }
 
 impl Default for Config {
@@ -36,17 +39,23 @@ impl Default for Config {
             wait: Wait::Adaptive,
             receivers_max: 64,
             senders_max: 64,
+            calls_max: 8,
         }
     }
 }
 
 impl Config {
-    /// The slots of its ring: the receiver tells the sender at each eighth of what is free.
-    pub(crate) fn ring_slots(&self) -> Result<usize, Error> {
+    /// The slots of a ring whose sender always knows what is free.
+    pub(crate) fn exact_slots(&self) -> Result<usize, Error> {
         if self.slots == 0 || self.slots > SLOTS_MAX {
             return Err(Error::Config("slots is not between 1 and 2^32"));
         }
-        let mut ring = self.slots.next_power_of_two().max(2);
+        Ok(self.slots.next_power_of_two().max(2))
+    }
+
+    /// The slots of its ring: the receiver tells the sender at each eighth of what is free.
+    pub(crate) fn ring_slots(&self) -> Result<usize, Error> {
+        let mut ring = self.exact_slots()?;
         if ring - (ring / 8).saturating_sub(1) < self.slots {
             ring *= 2;
         }

@@ -331,12 +331,15 @@ pub(crate) struct Inlet {
 }
 
 impl Inlet {
-    /// Gives slots back, and wakes a sender that waits for them.
+    /// Gives slots back; now and then that is news, true then, and wakes a sender that waits for
+    /// them.
     #[inline]
-    pub(crate) fn release(&mut self, count: u64) {
-        if self.lane.release(count) {
+    pub(crate) fn release(&mut self, count: u64) -> bool {
+        let news = self.lane.release(count);
+        if news {
             notify(self);
         }
+        news
     }
 }
 

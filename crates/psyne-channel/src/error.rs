@@ -36,7 +36,10 @@ pub enum Error {
     /// them.
     #[error("{0} messages were overwritten before they were received")]
     Lagged(u64),
-    /// No more ends were agreed on when the channel was opened.
+    /// The server let the request go without a reply: ask again, or somebody else.
+    #[error("the server did not answer the request")]
+    Refused,
+    /// No more ends of this kind were agreed on when the channel was opened.
     #[error("there are {0} such ends already: open the channel for more")]
     Crowded(usize),
     /// The message does not fit into the channel, whatever its state.
@@ -72,6 +75,7 @@ impl Error {
             Self::Address(_) => "address",
             Self::System(_) => "system",
             Self::Lagged(_) => "lagged",
+            Self::Refused => "refused",
             Self::Crowded(_) => "crowded",
             Self::TooLong { .. } => "too_long",
             Self::Corrupt(_) => "corrupt",

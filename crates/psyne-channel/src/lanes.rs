@@ -4,12 +4,13 @@
 //! comes by mail: whoever makes it posts it, and rouses the end by a lane that is known already.
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::DerefMut;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::desk::Task;
 use crate::raw::{self, Side};
-use crate::sync::{AtomicU32, Ordering, fence};
+use crate::sync::{AtomicU32, Mutex, Ordering, fence};
 use crate::wait::{self, End, Link, Signal, Sleeper, is_gone};
 use crate::{Config, Error, Reason};
 
@@ -19,7 +20,7 @@ pub const ENDS_MAX: usize = 64;
 
 /// Messages taken from a lane before the next has its turn: moving on costs a line that is seldom
 /// in this core's cache, staying lets the others wait.
-const TURN: u32 = 32;
+pub(crate) const TURN: u32 = 32;
 
 /// The near end of one lane.
 pub(crate) trait Lane: End {
@@ -94,8 +95,7 @@ impl<L> Mail<L> {
         self.posted.fetch_add(1, Ordering::Release);
     }
 
-    /// No atomics of `sync` while this is held: under loom another thread would wait for it.
-    fn lock(&self) -> MutexGuard<'_, Post<L>> {
+    fn lock(&self) -> impl DerefMut<Target = Post<L>> + '_ {
         self.post.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

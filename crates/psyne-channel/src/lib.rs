@@ -2,13 +2,16 @@
 #![cfg_attr(any(loom, miri), allow(dead_code, reason = "models have no other processes"))]
 
 mod address;
+mod claim;
 mod config;
+mod crowd;
 mod desk;
 mod ends;
 mod error;
 #[cfg_attr(any(loom, miri), path = "ipc/model.rs")]
 mod ipc;
 mod lanes;
+mod policy;
 #[allow(unsafe_code)]
 mod raw;
 mod sync;
@@ -17,7 +20,9 @@ mod wait;
 pub mod broadcast;
 pub mod bytes;
 pub mod latest;
+pub mod mpmc;
 pub mod mpsc;
+pub mod spmc;
 pub mod spsc;
 
 pub use config::{Ask, Config, Full, Verdict, Wait};

@@ -195,7 +195,9 @@ impl<T: Message> Receiver<T> {
     #[inline]
     fn release(&mut self, count: u64) {
         self.received += count;
-        self.lanes.current_mut().release(count);
+        if self.lanes.current_mut().release(count) {
+            self.signal.kept_up(&self.lanes);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ mod region;
 mod region;
 
 pub(crate) use cast::{Caster, Listener};
-pub(crate) use copy::copy;
+pub(crate) use copy::{copy, prefetch};
 pub(crate) use futex::{wait, wait_any, wake};
 pub(crate) use lane::{Consumer, Format, Producer, lane};
 pub use message::{Layout, Message};

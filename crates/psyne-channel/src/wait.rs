@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 
 use crate::desk::{Arrival, Desk, Task, Wire};
 use crate::raw::{self, Side};
-use crate::sync::{AtomicU32, Ordering, fence, heavy_fence, light_fence, pause, register_fences};
+use crate::sync::{
+    AtomicU32, Ordering, fence, give_way, heavy_fence, light_fence, pause, register_fences,
+};
 use crate::{Error, Reason, Wait};
 
 const AWAKE: u32 = 0;
@@ -44,7 +46,7 @@ const LOOKS: u32 = 32;
 const SPIN: Duration = Duration::from_micros(15);
 /// Waits without sleeping after which a side says that it is awake again. Many enough that a pair
 /// that sleeps each time never pays for [`heavy_fence`] each time.
-const CALM: u32 = 256;
+pub(crate) const CALM: u32 = 256;
 
 /// An end of a ring: our words, then the other side's.
 pub(crate) trait End {
@@ -254,6 +256,40 @@ pub(crate) fn pair(wait: Wait) -> (Signal, Signal) {
     (one, two)
 }
 
+/// Looks until it is time to sleep, now and then with `true`: then it is worth a dearer look.
+pub(crate) fn spin<T>(
+    wait: Wait,
+    limit: Option<Instant>,
+    mut look: impl FnMut(bool) -> Result<Option<T>, Error>,
+) -> Result<Option<T>, Error> {
+    if wait == Wait::Park {
+        return look(false);
+    }
+    let mut sleepy = None;
+    loop {
+        for _ in 1..LOOKS {
+            if let Some(found) = look(false)? {
+                return Ok(Some(found));
+            }
+            pause();
+        }
+        if let Some(found) = look(true)? {
+            return Ok(Some(found));
+        }
+        let now = Instant::now();
+        if limit.is_some_and(|limit| now >= limit) {
+            return Err(Error::TimedOut);
+        }
+        if wait == Wait::Adaptive {
+            if now >= *sleepy.get_or_insert(now + SPIN) {
+                return Ok(None);
+            }
+            // Whoever we wait for may be waiting for this core.
+            give_way();
+        }
+    }
+}
+
 impl Signal {
     /// A side without another yet.
     pub(crate) fn new(wait: Wait) -> Self {
@@ -324,47 +360,22 @@ impl Signal {
     ) -> Result<T, Error> {
         self.waits += 1;
         self.mourn()?;
-        if let Some(found) = self.spin(end, limit, &mut look)? {
+        let spun = spin(self.wait, limit, |now_and_then| match look(end)? {
+            None if now_and_then => self.look_if_gone(end, &mut look),
+            found => Ok(found),
+        });
+        if let Some(found) = spun? {
             self.kept_up(end);
             return Ok(found);
         }
+        // Of a task that waited here and gave up: who rings would wake that one.
+        *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = None;
         loop {
             if limit.is_some_and(|limit| Instant::now() >= limit) {
                 return Err(Error::TimedOut);
             }
             if let Some(found) = self.sleep(end, limit, &mut look)? {
                 return Ok(found);
-            }
-        }
-    }
-
-    /// Looks until it is time to sleep.
-    fn spin<E: Sleeper, T>(
-        &mut self,
-        end: &mut E,
-        limit: Option<Instant>,
-        look: &mut impl FnMut(&mut E) -> Result<Option<T>, Error>,
-    ) -> Result<Option<T>, Error> {
-        if self.wait == Wait::Park {
-            return look(end);
-        }
-        let mut sleepy = None;
-        loop {
-            for _ in 0..LOOKS {
-                if let Some(found) = look(end)? {
-                    return Ok(Some(found));
-                }
-                pause();
-            }
-            if let Some(found) = self.look_if_gone(end, look)? {
-                return Ok(Some(found));
-            }
-            let now = Instant::now();
-            if limit.is_some_and(|limit| now >= limit) {
-                return Err(Error::TimedOut);
-            }
-            if self.wait == Wait::Adaptive && now >= *sleepy.get_or_insert(now + SPIN) {
-                return Ok(None);
             }
         }
     }

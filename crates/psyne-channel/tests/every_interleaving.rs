@@ -5,7 +5,7 @@
 #![cfg(loom)]
 
 use psyne_channel::broadcast::{self, Lag};
-use psyne_channel::{Config, Error, Full, Message, Wait, bytes, latest, mpsc, spsc};
+use psyne_channel::{Config, Error, Full, Message, Wait, bytes, latest, mpmc, mpsc, spmc, spsc};
 
 /// Long enough to go around the ring of two, short enough for every order to be tried.
 const MESSAGES: u64 = 3;
@@ -157,6 +157,64 @@ fn a_receiver_that_sleeps_hears_each_sender_and_each_that_joins() {
         let mut all = [receiver.recv().unwrap(), receiver.recv().unwrap()];
         all.sort_unstable();
         assert_eq!(all, [1, 2]);
+        assert_eq!(receiver.recv().unwrap_err().code(), "closed");
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn two_who_claim_never_have_the_same_and_never_half() {
+    every_order(|| {
+        let (mut sender, mut receiver) =
+            spmc::channel::<[u64; 2]>(&ring(Wait::Spin, Full::Refuse)).unwrap();
+        let mut other = receiver.try_clone().unwrap();
+        let take = |receiver: &mut spmc::Receiver<[u64; 2]>| {
+            let found = receiver.try_recv().ok().flatten();
+            found.inspect(|message| assert_eq!(message[0], message[1]))
+        };
+        let thread = loom::thread::spawn(move || take(&mut other));
+        let mut sent = 0;
+        for number in 1..=MESSAGES {
+            sent += u64::from(sender.try_send([number; 2]).is_ok());
+        }
+        drop(sender);
+        let theirs = thread.join().unwrap();
+        let mut all: Vec<_> = theirs.into_iter().collect();
+        while let Some(message) = take(&mut receiver) {
+            assert!(theirs.is_none_or(|theirs| theirs != message), "doubled");
+            all.push(message);
+        }
+        assert_eq!(all.len() as u64, sent);
+    });
+}
+
+#[test]
+fn each_of_many_that_sleep_is_woken() {
+    every_order(|| {
+        let (mut sender, mut receiver) =
+            mpmc::channel::<u64>(&ring(Wait::Park, Full::Block)).unwrap();
+        let mut other = receiver.try_clone().unwrap();
+        let thread = loom::thread::spawn(move || other.recv().unwrap());
+        sender.send(1).unwrap();
+        sender.send(2).unwrap();
+        let ours = receiver.recv().unwrap();
+        assert_eq!(ours + thread.join().unwrap(), 3);
+    });
+}
+
+#[test]
+fn a_sender_that_sleeps_is_woken_by_who_claims() {
+    every_order(|| {
+        let (mut sender, mut receiver) =
+            spmc::channel::<u64>(&ring(Wait::Park, Full::Block)).unwrap();
+        let thread = loom::thread::spawn(move || {
+            for number in 0..MESSAGES {
+                sender.send(number).unwrap();
+            }
+        });
+        for number in 0..MESSAGES {
+            assert_eq!(receiver.recv(), Ok(number));
+        }
         assert_eq!(receiver.recv().unwrap_err().code(), "closed");
         thread.join().unwrap();
     });

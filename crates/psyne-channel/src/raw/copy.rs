@@ -1,5 +1,9 @@
 //! Copies into slots.
 
+#[cfg(all(target_arch = "x86_64", not(any(miri, loom))))]
+use super::region::LINE;
+use crate::sync::AtomicU64;
+
 /// From this size on, a copy goes past the caches. Measured where lines cross slowly, cached stores
 /// of such messages fall under 5 GB/s while these keep above 20 (docs/decisions/0040).
 #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -40,6 +44,19 @@ fn stream(to: &mut [u8], from: &[u8]) {
     to_tail.copy_from_slice(from_tail);
     // SAFETY: SFENCE is baseline on x86-64 and touches nothing.
     unsafe { _mm_sfence() };
+}
+
+/// Asks for the lines of these words, to be read soon. At most two: messages are mostly smaller.
+#[inline]
+pub(crate) fn prefetch(words: &[AtomicU64]) {
+    #[cfg(all(target_arch = "x86_64", not(any(miri, loom))))]
+    for line in words.chunks(LINE / 8).take(2) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint about memory that is borrowed; it has no effect that can be seen.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(any(miri, loom)))))]
+    let _ = words;
 }
 
 #[cfg(test)]

@@ -130,6 +130,7 @@ impl Region {
 pub(crate) struct Words {
     region: Region,
     slots: Arc<Vec<Vec<AtomicU64>>>,
+    bells: Arc<Vec<AtomicU32>>,
 }
 
 impl Words {
@@ -137,7 +138,8 @@ impl Words {
     pub(crate) fn private(slots: usize, stride: usize) -> Result<Self, Error> {
         let words = |_| (0..stride / 8).map(|_| AtomicU64::new(0)).collect();
         let words = Arc::new((0..slots).map(words).collect());
-        Ok(Self { region: Region::private(0, stride)?, slots: words })
+        let bells = Arc::new((0..slots).map(|_| AtomicU32::new(0)).collect());
+        Ok(Self { region: Region::private(0, stride)?, slots: words, bells })
     }
 
     /// The words of its side.
@@ -148,6 +150,11 @@ impl Words {
     /// The words of slot `index`.
     pub(crate) fn slot(&self, index: usize) -> &[AtomicU64] {
         &self.slots[index]
+    }
+
+    /// The bell in slot `index`.
+    pub(crate) fn bell(&self, index: usize) -> &AtomicU32 {
+        &self.bells[index]
     }
 }
 

@@ -191,6 +191,15 @@ impl Words {
         // reached through this type, which makes no other kind of reference to slots.
         unsafe { slice::from_raw_parts(start.as_ptr(), self.0.stride / 8) }
     }
+
+    /// The bell in slot `index`: its last four bytes, of which nobody makes a word.
+    #[inline]
+    pub(crate) fn bell(&self, index: usize) -> &AtomicU32 {
+        let start = self.0.slot(index, self.0.stride - 4, 4).cast::<AtomicU32>();
+        // SAFETY: as in `slot`; the end of a stride, which is a multiple of a line, less four is a
+        // multiple of four.
+        unsafe { start.as_ref() }
+    }
 }
 
 /// A region of another process: Miri knows none.

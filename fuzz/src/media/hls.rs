@@ -72,7 +72,8 @@ impl Bench {
             4 => self.packager.handle_pause(Time::ZERO),
             5 => self.packager.handle_reconnect(Time::ZERO),
             6 => {
-                let by_us = i64::from(i16::from_be_bytes([a, b])) * 1_000 * (1 << (c % 40));
+                let by_ms = i64::from(i16::from_be_bytes([a, b]));
+                let by_us = (by_ms * 1_000).saturating_mul(1 << (c % 40));
                 self.clock_us = self.clock_us.map(|us| us.saturating_add(by_us));
             }
             _ => self.ask([a, b, c]),

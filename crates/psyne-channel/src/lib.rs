@@ -17,11 +17,13 @@ mod raw;
 mod sync;
 mod wait;
 
+pub mod any;
 pub mod broadcast;
 pub mod bytes;
 pub mod latest;
 pub mod mpmc;
 pub mod mpsc;
+pub mod plain;
 pub mod spmc;
 pub mod spsc;
 

@@ -74,9 +74,26 @@ impl Layout {
     /// A layout without fields yet: the start of what the derive builds.
     #[must_use]
     pub const fn of<T>(name: &str) -> Self {
-        let (size, align) = (size_of::<T>(), align_of::<T>());
+        Self::named(name, size_of::<T>(), align_of::<T>())
+    }
+
+    /// The same for a type of another language. Its fields are added by [`field`](Self::field).
+    #[must_use]
+    pub const fn named(name: &str, size: usize, align: usize) -> Self {
         let hash = fnv(fnv(fnv(FNV_START, name.as_bytes()), &number(size)), &number(align));
         Self { hash, size, align }
+    }
+
+    /// That of a number by Rust's name for it: `u8` to `u128`, `i8` to `i128`, `f32`, `f64`.
+    #[must_use]
+    pub fn number(name: &str) -> Option<Self> {
+        NUMBERS.into_iter().find(|(known, _)| *known == name).map(|(_, layout)| layout)
+    }
+
+    /// That of `count` elements one after the other.
+    #[must_use]
+    pub const fn array(of: Self, count: usize) -> Self {
+        Self::named("[]", of.size.saturating_mul(count), of.align).field("0", of)
     }
 
     /// The same with one more field.
@@ -112,14 +129,17 @@ macro_rules! plain {
         unsafe impl Message for $type {
             const LAYOUT: Layout = Layout::of::<$type>(stringify!($type));
         }
-    )*};
+    )*
+        const NUMBERS: [(&str, Layout); [$(stringify!($type)),*].len()] =
+            [$((stringify!($type), <$type>::LAYOUT)),*];
+    };
 }
 plain!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64);
 
 // SAFETY: an array is its elements without gaps, so each obligation is that of the element; the
 // layout holds the element's and, by the size, the number.
 unsafe impl<T: Message, const N: usize> Message for [T; N] {
-    const LAYOUT: Layout = Layout::of::<[T; N]>("[]").field("0", T::LAYOUT);
+    const LAYOUT: Layout = Layout::array(T::LAYOUT, N);
 }
 
 // SAFETY: no bytes at all.

@@ -6,7 +6,7 @@ use psyne::channel::{Full, Wait};
 
 use crate::measure::{Contestant, Samples, interleave};
 use crate::queues::{self, SLOTS, ours, ping_pong, ring, throughput};
-use crate::{floor, iceoryx, many, payload};
+use crate::{floor, iceoryx, kill, many, payload, processes};
 
 type Line = [u64; 8];
 type Small = [u64; 7];
@@ -19,8 +19,9 @@ type Measure = fn(&str, usize) -> Row;
 
 /// Every row, or those whose name has the word in it.
 pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
-    let measured: [(&str, Measure); 8] = [
+    let measured: [(&str, Measure); 10] = [
         ("64 B one way in process", one_way),
+        ("64 B one way across processes", across),
         ("64 B one way beside iceoryx2", beside_iceoryx),
         ("64 B batched throughput", batched),
         ("loan and send of 64 KiB untouched", untouched),
@@ -28,12 +29,11 @@ pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
         ("4 KiB to 16 MiB copied in and read", sizes),
         ("blocking wake", wake),
         ("MPMC, 2 × 2 threads", many_ends),
+        ("kill -9 in a loop", killed),
     ];
     let missing = [
-        ("64 B one way across processes", "≤ 1.25 × floor near", "ipc:// does not exist yet"),
         ("request-response round trip", "≤ 0.7 × two sends", "the pattern does not exist yet"),
         ("broadcast to 3 readers", "≥ 2 × three queues", "the pattern does not exist yet"),
-        ("kill -9 in a loop", "1,000 of 1,000", "ipc:// does not exist yet"),
     ];
     let wanted = |name: &&str| name.contains(only);
     let rows = measured.iter().filter(|(name, _)| wanted(name)).map(|(name, row)| {
@@ -111,15 +111,60 @@ fn one_way(name: &str, rounds: usize) -> Row {
     row(name, &all, &samples, "floor: two lines, one for each direction")
 }
 
+fn across(name: &str, rounds: usize) -> Row {
+    let contestants: Vec<Contestant<'_>> = vec![
+        ("64 B", Box::new(|| processes::ours(LINE).unwrap_or(f64::NAN))),
+        ("56 B", Box::new(|| processes::ours(SMALL).unwrap_or(f64::NAN))),
+        ("iceoryx2", Box::new(|| iceoryx::ping_pong().unwrap_or(f64::NAN))),
+        ("pipe", Box::new(|| processes::pipe().unwrap_or(f64::NAN))),
+        ("Unix socket", Box::new(|| processes::unix().unwrap_or(f64::NAN))),
+        ("TCP", Box::new(|| processes::tcp().unwrap_or(f64::NAN))),
+    ];
+    let samples = interleave(rounds, &contestants);
+    let goals = (Goal::AtMostTimes(1.25), Goal::AtMostTimes(1.05));
+    let mut all = figures(&samples, ("64 B ", "ns", 0), None, goals);
+    all.extend(figures(&samples, ("56 B ", "ns", 1), None, goals));
+    let most = (Goal::AtMost(1_000.0), Goal::AtMost(1_000.0));
+    all.extend(figures(&samples, ("64 B, below a microsecond, ", "ns", 0), None, most));
+    for (index, (peer, _)) in contestants.iter().enumerate().skip(2) {
+        let goal = if *peer == "iceoryx2" { 0.25 } else { 1.0 };
+        let goals = (Goal::AtMostTimes(goal), Goal::AtMostTimes(goal));
+        let only = Some((index, &contestants[..=index]));
+        all.extend(figures(&samples, ("64 B ", "ns", 0), only, goals));
+    }
+    let text = "floor: two lines between threads, which cross the same way; all look all the time";
+    row(name, &all, &samples, &note(text))
+}
+
+fn killed(name: &str, rounds: usize) -> Row {
+    let turns = if rounds > 4 { 1_000 } else { 100 };
+    let figure = |recovered: usize| Figure {
+        what: format!("of {turns} killed"),
+        unit: "recovered",
+        ours: vec![recovered as f64],
+        peer: Vec::new(),
+        floor: None,
+        goal: Goal::AtLeast(turns as f64),
+    };
+    match kill::turns(turns) {
+        Ok(recovered) => {
+            let text =
+                "senders and receivers at random instants: whole, in order, told, taken over";
+            Row::of(name, &[figure(recovered)], None, text)
+        }
+        Err(error) => Row::missing(name, "1,000 of 1,000", &format!("{error:#}")),
+    }
+}
+
 fn beside_iceoryx(name: &str, rounds: usize) -> Row {
     let contestants: Vec<Contestant<'_>> = vec![
-        ("64 B", Box::new(|| ping_pong(LINE, |n| ours(n, Wait::Spin, Full::Refuse)))),
+        ("64 B", Box::new(|| processes::ours(LINE).unwrap_or(f64::NAN))),
         ("iceoryx2", Box::new(|| iceoryx::ping_pong().unwrap_or(f64::NAN))),
     ];
     let samples = interleave(rounds, &contestants);
     let goals = (Goal::AtMostTimes(0.25), Goal::AtMostTimes(0.25));
     let all = figures(&samples, ("", "ns", 0), Some((1, &contestants)), goals);
-    row(name, &all, &samples, &note("ours between threads, iceoryx2 between processes"))
+    row(name, &all, &samples, &note("both between processes"))
 }
 
 fn note(text: &str) -> String {

@@ -5,7 +5,6 @@
 
 use std::hint::{black_box, spin_loop};
 use std::io::Read;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,6 +18,7 @@ use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 
 use crate::measure::{ROUND_TRIPS, latency, pin, rate};
 use crate::payload::sum;
+use crate::processes::Other;
 
 type Topic = PortFactory<ipc::Service, [u8], ()>;
 type Out = Publisher<ipc::Service, [u8], ()>;
@@ -121,27 +121,6 @@ pub(crate) fn other_side(job: &[&str]) -> Result<()> {
     }
 }
 
-/// The other process. Its input ends with this value, and so does it.
-struct Other(Child);
-
-impl Other {
-    fn start(job: &[&str]) -> Result<Self> {
-        let child = Command::new(std::env::current_exe()?)
-            .arg("iceoryx")
-            .args(job)
-            .stdin(Stdio::piped())
-            .spawn()?;
-        Ok(Self(child))
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
-    }
-}
-
 /// One-way nanoseconds of 64 bytes between two processes.
 pub(crate) fn ping_pong() -> Result<f64> {
     pin(0);
@@ -149,7 +128,7 @@ pub(crate) fn ping_pong() -> Result<f64> {
     let (there, back) = (topic(&node, "bench/a", 1, true)?, topic(&node, "bench/b", 1, true)?);
     let (output, input) =
         (publisher(&there, 64)?, back.subscriber_builder().create().map_err(why)?);
-    let other = Other::start(&["echo"])?;
+    let other = Other::start(&["iceoryx", "echo"])?;
     while there.dynamic_config().number_of_subscribers() == 0
         || back.dynamic_config().number_of_publishers() == 0
     {
@@ -175,7 +154,7 @@ pub(crate) fn stream(bytes: usize, depth: usize, touched: bool) -> Result<f64> {
     let topic = topic(&node, "bench/p", depth, false)?;
     let input = topic.subscriber_builder().create().map_err(why)?;
     let (bytes, depth) = (bytes.to_string(), depth.to_string());
-    let other = Other::start(&["produce", &bytes, &depth, &touched.to_string()])?;
+    let other = Other::start(&["iceoryx", "produce", &bytes, &depth, &touched.to_string()])?;
     wait_for(&input, |_| ())?;
     let mut total = 0_u64;
     let value = rate(|| match input.receive() {

@@ -1,14 +1,16 @@
 //! `cargo xtask bench channel`: our channels beside their peers. README.md of bench says how.
 //!
-//! `bench-channel ROOT RESULT [--quick] [--only WORD]` measures; `bench-channel iceoryx …` is the
-//! other process of iceoryx2, which the former starts.
+//! `bench-channel ROOT RESULT [--quick] [--only WORD]` measures; `bench-channel iceoryx …` and
+//! `bench-channel other …` are other processes, which the former starts.
 
 mod cases;
 mod floor;
 mod iceoryx;
+mod kill;
 mod many;
 mod measure;
 mod payload;
+mod processes;
 mod queues;
 
 use std::path::Path;
@@ -33,6 +35,7 @@ fn run() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["iceoryx", ref job @ ..] => iceoryx::other_side(job),
+        ["other", ref job @ ..] => processes::other_side(job),
         [root, result, ref flags @ ..] => measure(Path::new(root), Path::new(result), flags),
         _ => bail!("start it by `cargo xtask bench channel`"),
     }

@@ -13,8 +13,8 @@ pub enum Error {
     /// The other side is gone, and everything that it sent has been received.
     #[error("the channel is closed: {0}")]
     Closed(Reason),
-    /// The process at the other side died, and everything that it sent has been received. Said once;
-    /// what is asked next waits for another process to take its place.
+    /// The process at the other side died, and everything that it sent has been received. Said
+    /// once; what is asked next waits for another process to take its place.
     #[error("the other side died: it was process {pid}")]
     PeerDied {
         /// Its number, as this process sees it.

@@ -1,9 +1,9 @@
 //! How ends of a name find each other: the rendezvous.
 //!
 //! The side of which there is one is the *host*: it owns the name. Those of the other side are
-//! *guests*: they come, and come again when the host dies. Either may be first. A guest says what it
-//! means by the name and hands its region over; the host checks that and answers with its own, or
-//! with why not. The connection stays: when it ends, so has the process.
+//! *guests*: they come, and come again when the host dies. Either may be first. A guest says what
+//! it means by the name and hands its region over; the host checks that and answers with its own,
+//! or with why not. The connection stays: when it ends, so has the process.
 //!
 //! ```text
 //! guest   connect, Hello + region ───►   host   check, map it
@@ -16,6 +16,8 @@
 
 mod clerk;
 mod hello;
+#[cfg(test)]
+mod hostile;
 mod seat;
 mod socket;
 

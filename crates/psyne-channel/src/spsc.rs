@@ -126,8 +126,8 @@ impl<T: Message> Sender<T> {
         self.tx.lane.slots() as usize
     }
 
-    /// What was sent and not released by the receiver yet, in messages. A sender that is about to end
-    /// its process before a receiver came has something to wait for as long as this is not 0.
+    /// What was sent and not released by the receiver yet, in messages. A sender that is about to
+    /// end its process before a receiver came has something to wait for as long as this is not 0.
     ///
     /// # Errors
     /// `Closed`: nobody will read it.

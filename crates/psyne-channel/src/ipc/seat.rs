@@ -177,6 +177,9 @@ impl Seat {
     }
 
     fn admit(&mut self, at: usize, hello: Hello, file: Option<&OwnedFd>) -> Result<(), Answer> {
+        if hello.answer != Answer::Welcome {
+            return Err(Answer::OtherPattern);
+        }
         let other = hello.meet(&self.offer, file).map_err(|error| Answer::to(&error))?;
         let met = self.contacts.iter().filter(|contact| contact.met.is_some()).count();
         if met >= self.offer.others_max {

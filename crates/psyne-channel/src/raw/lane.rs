@@ -11,8 +11,9 @@
 //! - Each side keeps its own number and the last that it heard privately, and refuses news that go
 //!   back or exceed the ring: a faulty other side stops the ring, never reaches beyond it.
 //! - There is one of each: [`lane`] makes a pair, neither can be cloned, and slots are lent for a
-//!   borrow of the end that owns them. Between processes each has the other's region mapped to read;
-//!   one that writes what it no longer owns changes bytes that the other looks at, and nothing else.
+//!   borrow of the end that owns them. Between processes each has the other's region mapped to
+//!   read; one that writes what it no longer owns changes bytes that the other looks at, and
+//!   nothing else.
 //! - A side that died is replaced: a producer gives its successor what `count` says was not
 //!   released, a consumer reads its successor's ring from that one's beginning.
 

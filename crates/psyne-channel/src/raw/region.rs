@@ -132,8 +132,8 @@ impl Region {
     fn slot(&self, index: usize, skip: usize, bytes: usize) -> NonNull<u8> {
         let offset = index * self.stride + skip;
         assert!(offset + bytes <= self.bytes, "a slot lies within its region");
-        // SAFETY: whoever called `over` made the mapping SLOTS_OFFSET + `bytes` bytes long, so by the
-        // assertion the result is within it; index and skip are below 2^47, so nothing overflows.
+        // SAFETY: whoever called `over` made the mapping SLOTS_OFFSET + `bytes` bytes long, so by
+        // the assertion the result is within it; index and skip are below 2^47, so nothing overflows.
         unsafe { self.start.add(SLOTS_OFFSET + offset) }
     }
 

@@ -260,6 +260,12 @@ impl In {
         Err(self.skip())
     }
 
+    /// Whether there is something to be read, if only that it was overwritten.
+    fn has_news(&self) -> bool {
+        let slot = self.ring.slot((self.head & (self.slots - 1)) as usize);
+        slot[0].load(Ordering::Acquire) >= 2 * (self.head + 1)
+    }
+
     /// Goes on after what was overwritten, an eighth of the ring before the sender does that again.
     #[cold]
     fn skip(&mut self) -> Error {
@@ -363,6 +369,19 @@ impl<T: Message> Receiver<T> {
                 Poll::Pending
             }
         }
+    }
+
+    /// Ready when [`try_recv`](Self::try_recv) is worth it; else the task is woken then.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        let news = |input: &mut In| Ok(input.has_news().then_some(()));
+        let polled = self.signal.poll(&mut self.input, context, news);
+        if polled.is_pending() {
+            self.tell();
+        }
+        polled
     }
 
     /// Slots received or lost, and how this end waited. What was lost is counted as `refused`.

@@ -4,7 +4,9 @@
 //! to 56 bytes follow it in its line, longer ones begin at the next line and so are aligned to 64
 //! bytes. What is left at the end of the ring when a string does not fit there is skipped.
 
+use core::future::poll_fn;
 use core::ops::{Deref, DerefMut};
+use core::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::desk::{Pattern, Terms};
@@ -206,6 +208,27 @@ impl Receiver {
             }
         }
         Ok(None)
+    }
+
+    /// Waits for the next string, as a task.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    pub async fn recv_async(&mut self) -> Result<Received<'_>, Error> {
+        loop {
+            poll_fn(|context| self.poll_ready(context)).await?;
+            if let Some(bytes) = self.next()? {
+                return Ok(Received { rx: &mut self.rx, bytes });
+            }
+        }
+    }
+
+    /// Ready when [`try_recv`](Self::try_recv) is worth it; else the task is woken then.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.rx.poll(context)
     }
 
     /// What was done so far.

@@ -2,6 +2,7 @@
 #![cfg_attr(any(loom, miri), allow(dead_code, reason = "models have no other processes"))]
 
 mod address;
+mod audience;
 mod claim;
 mod config;
 mod crowd;
@@ -16,10 +17,13 @@ mod policy;
 mod raw;
 mod sync;
 mod wait;
+#[cfg(not(any(loom, miri)))]
+mod watch;
 
 pub mod any;
 pub mod broadcast;
 pub mod bytes;
+pub mod event;
 pub mod latest;
 pub mod mpmc;
 pub mod mpsc;
@@ -33,3 +37,5 @@ pub use error::{Error, Reason};
 pub use lanes::ENDS_MAX;
 pub use psyne_derive::Message;
 pub use raw::{Layout, Message};
+#[cfg(not(any(loom, miri)))]
+pub use watch::{Ready, Watched};

@@ -135,10 +135,18 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// `Closed`, `Corrupt`.
     pub fn poll_recv(&mut self, context: &Context<'_>) -> Poll<Result<T, Error>> {
+        self.poll_ready(context).map_ok(|()| self.take())
+    }
+
+    /// Ready when a message is there; else the task is woken when one comes.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
         if !self.lanes.find()? {
             self.lanes.tell();
         }
-        self.signal.poll(&mut self.lanes, context, is_there).map_ok(|()| self.take())
+        self.signal.poll(&mut self.lanes, context, is_there)
     }
 
     /// Waits for the next message and lends it where it lies; its slot is free when the guard

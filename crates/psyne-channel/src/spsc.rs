@@ -273,6 +273,14 @@ impl<T: Message> Receiver<T> {
         self.rx.poll(context).map_ok(|()| self.take())
     }
 
+    /// Ready when a message is there; else the task is woken when one comes.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.rx.poll(context)
+    }
+
     /// Waits for the next message and lends it where it lies; its slot is free when the guard
     /// drops.
     ///

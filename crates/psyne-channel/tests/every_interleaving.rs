@@ -328,7 +328,8 @@ fn a_sender_that_sleeps_for_a_guard_is_woken() {
 #[test]
 fn the_latest_value_is_whole_and_never_older() {
     every_order(|| {
-        let (mut writer, mut reader) = latest::channel::<[u64; 2]>().unwrap();
+        let (mut writer, mut reader) =
+            latest::channel::<[u64; 2]>(&ring(Wait::Park, Full::Block)).unwrap();
         let thread = loom::thread::spawn(move || {
             for number in 1..=2 {
                 writer.set([number; 2]);
@@ -343,5 +344,49 @@ fn the_latest_value_is_whole_and_never_older() {
         }
         thread.join().unwrap();
         assert_eq!(reader.get(), Some([2; 2]));
+    });
+}
+
+#[test]
+fn who_waits_for_a_change_is_woken() {
+    every_order(|| {
+        let (mut writer, mut reader) =
+            latest::channel::<u64>(&ring(Wait::Park, Full::Block)).unwrap();
+        let thread = loom::thread::spawn(move || {
+            writer.set(1);
+            writer.set(2);
+        });
+        let mut last = 0;
+        loop {
+            match reader.changed() {
+                Ok(value) => {
+                    assert!(value > last);
+                    last = value;
+                }
+                Err(error) => break assert_eq!(error.code(), "closed"),
+            }
+        }
+        assert_eq!(last, 2);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn every_event_is_counted_once() {
+    every_order(|| {
+        let (mut notifier, mut listener) = event::channel(&ring(Wait::Park, Full::Block)).unwrap();
+        let thread = loom::thread::spawn(move || {
+            notifier.notify(3);
+            notifier.notify(3);
+        });
+        let mut count = 0;
+        loop {
+            match listener.wait() {
+                Ok(events) => count += events.count(3),
+                Err(error) => break assert_eq!(error.code(), "closed"),
+            }
+        }
+        assert_eq!(count, 2);
+        thread.join().unwrap();
     });
 }

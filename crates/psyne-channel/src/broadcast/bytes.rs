@@ -401,13 +401,15 @@ impl Receiver {
         self.lend(found)
     }
 
-    /// Ready when [`try_recv`](Self::try_recv) is worth it: something came, or nothing will. Else
-    /// the task is woken when that has changed.
-    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<()> {
+    /// Ready when [`try_recv`](Self::try_recv) is worth it; else the task is woken then.
+    ///
+    /// # Errors
+    /// `Closed`, `Corrupt`.
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
         let news = |input: &mut In| Ok(input.listener.has_news()?.then_some(()));
         let polled = self.signal.poll(&mut self.input, context, news);
         self.tell(polled.is_pending());
-        polled.map(|_| ())
+        polled
     }
 
     /// The next string, if it is there.

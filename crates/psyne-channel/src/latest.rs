@@ -110,13 +110,17 @@ impl<T: Message> View<T> {
         }
     }
 
+    fn newer(&mut self) -> T {
+        self.get().expect("what changed is a value")
+    }
+
     #[inline]
     fn is_changed(&self) -> bool {
         self.words.side().position().load(Ordering::Acquire) != self.seen
     }
 
-    fn look(&mut self) -> Result<Option<T>, Error> {
-        Ok(if self.is_changed() { self.get() } else { None })
+    fn look(&mut self) -> Result<Option<()>, Error> {
+        Ok(self.is_changed().then_some(()))
     }
 }
 
@@ -163,7 +167,8 @@ impl<T: Message> Reader<T> {
     /// `Closed` if the writer is gone and there will be none; `Memory` for the first wait.
     pub fn changed(&mut self) -> Result<T, Error> {
         self.introduce()?;
-        self.signal.block(&mut self.view, None, View::look)
+        self.signal.block(&mut self.view, None, View::look)?;
+        Ok(self.view.newer())
     }
 
     /// The same for so long.
@@ -172,7 +177,8 @@ impl<T: Message> Reader<T> {
     /// `TimedOut`, `Closed`, `Memory`.
     pub fn changed_timeout(&mut self, time: Duration) -> Result<T, Error> {
         self.introduce()?;
-        self.signal.block(&mut self.view, Some(Instant::now() + time), View::look)
+        self.signal.block(&mut self.view, Some(Instant::now() + time), View::look)?;
+        Ok(self.view.newer())
     }
 
     /// The same as a task.
@@ -188,8 +194,7 @@ impl<T: Message> Reader<T> {
     /// # Errors
     /// `Closed`, `Memory`.
     pub fn poll_changed(&mut self, context: &Context<'_>) -> Poll<Result<T, Error>> {
-        self.introduce()?;
-        self.signal.poll(&mut self.view, context, View::look)
+        self.poll_ready(context).map_ok(|()| self.view.newer())
     }
 
     /// Ready when [`try_changed`](Self::try_changed) is worth it; else the task is woken then.
@@ -198,8 +203,7 @@ impl<T: Message> Reader<T> {
     /// `Closed`, `Memory`.
     pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
         self.introduce()?;
-        let changed = |view: &mut View<T>| Ok(view.is_changed().then_some(()));
-        self.signal.poll(&mut self.view, context, changed)
+        self.signal.poll(&mut self.view, context, View::look)
     }
 
     /// Before the first wait: the writer has to know whom it wakes.

@@ -5,7 +5,9 @@
 #![cfg(loom)]
 
 use psyne_channel::broadcast::{self, Lag};
-use psyne_channel::{Config, Error, Full, Message, Wait, bytes, latest, mpmc, mpsc, spmc, spsc};
+use psyne_channel::{
+    Config, Error, Full, Message, Wait, bytes, event, latest, mpmc, mpsc, spmc, spsc,
+};
 
 /// Long enough to go around the ring of two, short enough for every order to be tried.
 const MESSAGES: u64 = 3;

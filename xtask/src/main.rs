@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod header;
 mod sample;
 mod setup;
 mod sh;
@@ -37,6 +38,8 @@ enum Command {
     Web,
     /// Check the rules of the house that a machine can check.
     Tidy,
+    /// Write the C header (crates/psyne-c/include/psyne.h) again.
+    Header,
     /// Make the clapperboard sample clip again (assets/clapper.mp4).
     Sample,
 }
@@ -59,6 +62,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(args) => bench::run(&args),
         Command::Web => setup::demo_packages().and_then(|()| web::build()),
         Command::Tidy => tidy::run(),
+        Command::Header => header::write(),
         Command::Sample => sample::make(),
     }
 }

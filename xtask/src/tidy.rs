@@ -6,7 +6,7 @@ mod text;
 
 use anyhow::{Result, bail};
 
-use crate::{sh, wasm};
+use crate::{header, sh, wasm};
 
 /// One broken rule: where, and what to do.
 pub(crate) struct Finding {
@@ -52,6 +52,7 @@ pub(crate) fn run() -> Result<()> {
             findings.extend(rust::check(file));
         }
     }
+    findings.extend(stale_header(&files)?);
     for finding in &findings {
         sh::say(&format!("{}: {}", finding.place, finding.message));
     }
@@ -64,6 +65,14 @@ pub(crate) fn run() -> Result<()> {
     }
     sh::say(&format!("tidy: {} files keep the rules of the house", files.len()));
     Ok(())
+}
+
+/// The C header must be what its source says.
+fn stale_header(files: &[File]) -> Result<Option<Finding>> {
+    let committed = files.iter().find(|file| file.path == header::PATH).and_then(File::text);
+    let is_current = committed == Some(header::text()?.as_str());
+    let finding = || Finding::new(header::PATH, "is not current: `cargo xtask header`");
+    Ok((!is_current).then(finding))
 }
 
 /// Formatting and lints of a workspace.

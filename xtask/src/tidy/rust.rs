@@ -8,7 +8,8 @@ use super::{File, Finding};
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 800;
 /// The only places with `unsafe`. What a macro writes is quoted in psyne-derive.
-const UNSAFE_FOLDERS: &[&str] = &["crates/psyne-channel/src/raw/"];
+const UNSAFE_FOLDERS: &[&str] =
+    &["crates/psyne-channel/src/raw/", "crates/psyne-c/src/", "crates/psyne-py/src/"];
 /// `crates/x/src/a/b.rs`
 const SOURCE_FOLDERS_MAX: usize = 2;
 

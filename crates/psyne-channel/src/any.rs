@@ -240,7 +240,7 @@ mod tests {
             loan.copy_from_slice(b"more");
             assert_eq!(&*loan, b"more");
             loan.commit().unwrap();
-            drop(sender.loan(4).unwrap());
+            let _never_sent = sender.loan(4).unwrap();
             assert_eq!(sender.loan(wrong).unwrap_err().code(), "too_long");
             assert_eq!(sender.unread().map(|unread| unread > 0), Ok(true));
             assert_eq!(&*receiver.recv(None).unwrap(), b"four");

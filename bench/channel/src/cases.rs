@@ -19,7 +19,7 @@ type Measure = fn(&str, usize) -> Row;
 
 /// Every row, or those whose name has the word in it.
 pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
-    let measured: [(&str, Measure); 10] = [
+    let measured: [(&str, Measure); 11] = [
         ("64 B one way in process", one_way),
         ("64 B one way across processes", across),
         ("64 B one way beside iceoryx2", beside_iceoryx),
@@ -29,12 +29,11 @@ pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
         ("4 KiB to 16 MiB copied in and read", sizes),
         ("blocking wake", wake),
         ("MPMC, 2 × 2 threads", many_ends),
+        ("request-response round trip", calls),
         ("kill -9 in a loop", killed),
     ];
-    let missing = [
-        ("request-response round trip", "≤ 0.7 × two sends", "the pattern does not exist yet"),
-        ("broadcast to 3 readers", "≥ 2 × three queues", "the pattern does not exist yet"),
-    ];
+    let missing =
+        [("broadcast to 3 readers", "≥ 2 × three queues", "the pattern does not exist yet")];
     let wanted = |name: &&str| name.contains(only);
     let rows = measured.iter().filter(|(name, _)| wanted(name)).map(|(name, row)| {
         let row = row(name, rounds);
@@ -267,4 +266,19 @@ fn many_ends(name: &str, rounds: usize) -> Row {
     let dealt = (Goal::AtLeast(0.0), Goal::AtLeast(0.0));
     all.extend(figures(&samples, ("dealt out to receivers ", "M/s", 6), None, dealt));
     row(name, &all, &samples, "64 B, four threads on two cores, each waits as its queue does")
+}
+
+fn calls(name: &str, rounds: usize) -> Row {
+    let sends = || 2.0 * ping_pong(SMALL, |n| ours(n, Wait::Spin, Full::Refuse));
+    let contestants: Vec<Contestant<'_>> = vec![
+        ("ours", Box::new(|| queues::calls(SMALL))),
+        ("two sends", Box::new(sends)),
+        ("floor", Box::new(|| 2.0 * floor::lines())),
+    ];
+    let samples = interleave(rounds * 2, &contestants);
+    let goals = (Goal::AtMostTimes(0.7), Goal::AtMostTimes(0.7));
+    let mut all = figures(&samples, ("", "ns", 0), Some((1, &contestants[..2])), goals);
+    let floor = (Goal::AtMostTimes(2.0), Goal::AtMostTimes(2.0));
+    all.extend(figures(&samples, ("over the one-way floor ", "ns", 0), None, floor));
+    row(name, &all, &samples, "56 B each way; beside two one-way sends of our queue")
 }

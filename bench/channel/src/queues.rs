@@ -4,7 +4,7 @@ use std::hint::{black_box, spin_loop};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use psyne::channel::{Config, Full, Message, Wait, spsc};
+use psyne::channel::{Config, Full, Message, Wait, request, spsc};
 
 use crate::floor::WAKES;
 use crate::measure::{ROUND_TRIPS, latency, pin, rate};
@@ -162,6 +162,23 @@ pub(crate) fn ping_pong<M: Copy + Send + 'static, T: Tx<M>, R: Rx<M>>(
     });
     let _ = thread.join();
     value
+}
+
+/// Nanoseconds of a call and its reply, both sides looking all the time.
+pub(crate) fn calls<M: Message>(message: M) -> f64 {
+    let config = Config { wait: Wait::Spin, ..Config::default() };
+    let (mut client, mut server) = request::channel::<M, M>(&config).expect("a line is granted");
+    let thread = std::thread::spawn(move || {
+        pin(1);
+        let _ = server.serve(|request| black_box(*request));
+    });
+    pin(0);
+    let value = latency(ROUND_TRIPS, || {
+        let _ = black_box(client.call(black_box(message)));
+    });
+    drop(client);
+    let _ = thread.join();
+    2.0 * value
 }
 
 fn wait<M>(rx: &mut impl Rx<M>) -> M {

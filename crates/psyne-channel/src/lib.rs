@@ -3,6 +3,7 @@
 
 mod address;
 mod audience;
+mod calls;
 mod claim;
 mod config;
 mod crowd;
@@ -28,6 +29,7 @@ pub mod latest;
 pub mod mpmc;
 pub mod mpsc;
 pub mod plain;
+pub mod request;
 pub mod spmc;
 pub mod spsc;
 

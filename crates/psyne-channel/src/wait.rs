@@ -478,7 +478,8 @@ impl Signal {
         Ok(found)
     }
 
-    /// Says ASLEEP, so that who publishes from now on rings; answers the bells as they are now.
+    /// Says ASLEEP, so that who publishes from now on rings; answers the bells as they were before:
+    /// each sleep is rung for once, and that may be for less than is waited for.
     fn lie_down<E: Sleeper>(&mut self, end: &E, task: u32) -> E::Heard {
         if !self.drowsy {
             self.drowsy = true;
@@ -487,9 +488,10 @@ impl Signal {
         }
         self.calm = 0;
         self.sleeps = self.sleeps.wrapping_add(1);
+        let heard = end.hear();
         end.say(ASLEEP | task | self.sleeps << STATE_BITS);
         fence(Ordering::SeqCst);
-        end.hear()
+        heard
     }
 
     /// Before the first message. Without the cheap fence a side is drowsy for ever, as even one

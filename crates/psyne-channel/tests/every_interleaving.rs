@@ -6,7 +6,7 @@
 
 use psyne_channel::broadcast::{self, Lag};
 use psyne_channel::{
-    Config, Error, Full, Message, Wait, bytes, event, latest, mpmc, mpsc, spmc, spsc,
+    Config, Error, Full, Message, Wait, bytes, event, latest, mpmc, mpsc, request, spmc, spsc,
 };
 
 /// Long enough to go around the ring of two, short enough for every order to be tried.
@@ -23,6 +23,7 @@ fn every_order(test: impl Fn() + Send + Sync + 'static) {
 fn ring(wait: Wait, full: Full) -> Config {
     let mut config = Config::default();
     (config.slots, config.wait, config.full) = (2, wait, full);
+    config.calls_max = 2;
     config
 }
 
@@ -104,6 +105,26 @@ fn who_sleeps_is_woken() {
             assert_eq!(receiver.recv(), Ok(number));
         }
         assert_eq!(receiver.recv().unwrap_err().code(), "closed");
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_sender_that_wants_several_slots_is_woken_for_the_last() {
+    every_order(|| {
+        let (mut sender, mut receiver) =
+            spsc::channel::<u64>(&ring(Wait::Park, Full::Block)).unwrap();
+        let thread = loom::thread::spawn(move || {
+            for _ in 0..2 {
+                let mut batch = sender.batch(2).unwrap();
+                batch.push(1).unwrap();
+                batch.push(1).unwrap();
+                batch.commit().unwrap();
+            }
+        });
+        for _ in 0..4 {
+            assert_eq!(receiver.recv(), Ok(1));
+        }
         thread.join().unwrap();
     });
 }
@@ -219,6 +240,47 @@ fn a_sender_that_sleeps_is_woken_by_who_claims() {
         }
         assert_eq!(receiver.recv().unwrap_err().code(), "closed");
         thread.join().unwrap();
+    });
+}
+
+#[test]
+fn who_asks_and_sleeps_is_answered() {
+    every_order(|| {
+        let (mut client, mut server) =
+            request::channel::<u64, u64>(&ring(Wait::Park, Full::Block)).unwrap();
+        let thread = loom::thread::spawn(move || server.serve(|request| request + 1).unwrap());
+        assert_eq!(client.call(1), Ok(2));
+        assert_eq!(client.call(2), Ok(3));
+        drop(client);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_call_given_up_and_its_slot_never_meet_again() {
+    every_order(|| {
+        let mut config = ring(Wait::Spin, Full::Refuse);
+        config.calls_max = 1;
+        let (mut client, mut server) = request::channel::<u64, u64>(&config).unwrap();
+        let thread = loom::thread::spawn(move || {
+            for _ in 0..2 {
+                if let Some(request) = server.try_next().ok().flatten() {
+                    let reply = *request * 10;
+                    request.reply(reply);
+                }
+            }
+            server
+        });
+        drop(client.begin(1).unwrap());
+        let second = client.begin(2);
+        let mut server = thread.join().unwrap();
+        if let Ok(call) = second {
+            while let Some(request) = server.try_next().unwrap() {
+                let reply = *request * 10;
+                request.reply(reply);
+            }
+            assert_eq!(client.finish(call), Ok(20));
+        }
     });
 }
 

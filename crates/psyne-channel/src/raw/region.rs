@@ -133,7 +133,8 @@ impl Region {
         let offset = index * self.stride + skip;
         assert!(offset + bytes <= self.bytes, "a slot lies within its region");
         // SAFETY: whoever called `over` made the mapping SLOTS_OFFSET + `bytes` bytes long, so by
-        // the assertion the result is within it; index and skip are below 2^47, so nothing overflows.
+        // the assertion the result is within it; index and skip are below 2^47, so nothing
+        // overflows.
         unsafe { self.start.add(SLOTS_OFFSET + offset) }
     }
 

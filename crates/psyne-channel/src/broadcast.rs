@@ -13,7 +13,9 @@ use core::marker::PhantomData;
 use core::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::desk::{Arrival, Pattern, Terms};
 use crate::ends::{Pressure, Room, Stats};
+use crate::ipc::{self, Host, Member, NOBODYS_SLOTS};
 use crate::raw::{LINE, Side, Words, load, store};
 use crate::sync::{Ordering, fence};
 use crate::wait::{End, Link, Signal, is_gone, leave};
@@ -43,14 +45,14 @@ pub enum Lag {
 /// `Config` or `Memory`.
 pub fn channel<T: Message>(config: &Config) -> Result<Sender<T>, Error> {
     let slots = config.ring_slots()?;
+    let ring = Words::private(slots, terms::<T>().stride)?;
+    Ok(Sender::over(ring, Signal::new(config.wait), config, None))
+}
+
+/// What a name must mean the same by at both ends.
+const fn terms<T: Message>() -> Terms {
     let stride = (HEAD_WORDS * 8 + size_of::<T>()).next_multiple_of(LINE);
-    let ring = Words::private(slots, stride)?;
-    let slots = slots as u64;
-    let out = Out { ring, slots, tail: 0, limit: u64::MAX, readers: Vec::new(), slowest: None };
-    let mut signal = Signal::new(config.wait);
-    signal.open(&out);
-    let pressure = Pressure::new(signal, config.full.clone());
-    Ok(Sender { out, pressure, config: config.clone(), _type: PhantomData })
+    Terms { pattern: Pattern::Broadcast, layout: T::LAYOUT, stride }
 }
 
 /// A receiver as the sender knows it.
@@ -59,6 +61,8 @@ struct Reader {
     words: Words,
     link: Link,
     lag: Lag,
+    /// Where it began: one in another process hears of that only after us.
+    start: u64,
     /// Where it was when we last heard.
     heard: u64,
 }
@@ -85,10 +89,11 @@ impl End for Out {
 impl Room for Out {
     #[inline]
     fn has_room(&mut self, count: u64) -> Result<bool, Error> {
-        if self.limit - self.tail < count {
+        // A receiver that came just now may be further behind than a ring.
+        if self.limit.saturating_sub(self.tail) < count {
             self.survey();
         }
-        Ok(self.limit - self.tail >= count)
+        Ok(self.limit.saturating_sub(self.tail) >= count)
     }
 }
 
@@ -98,6 +103,7 @@ impl Out {
         let tail = self.tail;
         self.readers.retain_mut(|reader| {
             let position = reader.words.side().position().load(Ordering::Acquire);
+            let position = position.max(reader.start);
             let sane = position >= reader.heard && position <= tail;
             reader.heard = position;
             sane && !is_gone(reader.words.side())
@@ -106,6 +112,15 @@ impl Out {
         let slowest = blocking.min_by_key(|reader| reader.heard);
         self.limit = slowest.map_or(u64::MAX, |reader| reader.heard + self.slots);
         self.slowest = slowest.map(|reader| reader.words.clone());
+    }
+
+    #[cold]
+    fn admit(&mut self, arrival: &Arrival) {
+        let words = Words::over(arrival.theirs.region().clone());
+        let lag = if arrival.note == Lag::Skip as u64 { Lag::Skip } else { Lag::Block };
+        let link = Link::far(arrival.wire.clone());
+        self.readers.push(Reader { words, link, lag, start: arrival.start, heard: arrival.start });
+        self.survey();
     }
 
     #[inline]
@@ -127,10 +142,42 @@ pub struct Sender<T: Message> {
     out: Out,
     pressure: Pressure,
     config: Config,
+    /// Where receivers of other processes come, if the broadcast has a name.
+    host: Option<Host>,
     _type: PhantomData<T>,
 }
 
 impl<T: Message> Sender<T> {
+    /// The broadcast at `ipc://name`, for processes of this user, or at `memory://name`, within
+    /// this process. Receivers come by [`Receiver::open`], and hear what is sent from then on.
+    ///
+    /// # Errors
+    /// `Crowded` if there is a sender; `Address`, `Config`, `Memory`, `System`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let signal = Signal::new(config.wait);
+        let size = (config.ring_slots()?, config.receivers_max);
+        let (host, ring) = Host::open(address, terms::<T>(), size, &signal)?;
+        Ok(Self::over(Words::over(ring), signal, config, Some(host)))
+    }
+
+    fn over(ring: Words, mut signal: Signal, config: &Config, host: Option<Host>) -> Self {
+        let slots = config.ring_slots().expect("the ring was made of so many") as u64;
+        let out = Out { ring, slots, tail: 0, limit: u64::MAX, readers: Vec::new(), slowest: None };
+        signal.open(&out);
+        let pressure = Pressure::new(signal, config.full.clone());
+        Self { out, pressure, config: config.clone(), host, _type: PhantomData }
+    }
+
+    /// Lets receivers of other processes in. Who came is known before the next message is sent.
+    #[inline]
+    fn admit(&mut self) {
+        if let Some(host) = &self.host {
+            while let Some(arrival) = host.next() {
+                self.out.admit(&arrival);
+            }
+        }
+    }
+
     /// Sends one message to whoever has subscribed. Only receivers with [`Lag::Block`] can make the
     /// channel full; then its configuration says what happens.
     ///
@@ -138,6 +185,7 @@ impl<T: Message> Sender<T> {
     /// `Full`, `TimedOut`.
     #[inline]
     pub fn send(&mut self, message: T) -> Result<(), Error> {
+        self.admit();
         self.pressure.room(&mut self.out, 1)?;
         self.publish(&message);
         Ok(())
@@ -148,6 +196,7 @@ impl<T: Message> Sender<T> {
     /// # Errors
     /// None today: a broadcast is never closed from the other side.
     pub async fn send_async(&mut self, message: T) -> Result<(), Error> {
+        self.admit();
         poll_fn(|context| self.pressure.poll(&mut self.out, context)).await?;
         self.publish(&message);
         Ok(())
@@ -190,16 +239,18 @@ impl<T: Message> Sender<T> {
             head: at,
             told: at,
             lag,
+            fresh: false,
         };
         signal.open(&input);
         let link = Link::to(&signal);
-        self.out.readers.push(Reader { words, link, lag, heard: at });
+        self.out.readers.push(Reader { words, link, lag, start: at, heard: at });
         self.out.survey();
-        Ok(Receiver { input, signal, lost: 0, _type: PhantomData })
+        Ok(Receiver { input, signal, lost: 0, _member: Member::default(), _type: PhantomData })
     }
 
     /// Receivers that are there.
     pub fn receivers(&mut self) -> usize {
+        self.admit();
         self.out.survey();
         self.out.readers.len()
     }
@@ -231,11 +282,23 @@ struct In {
     /// What of `head` the sender was told.
     told: u64,
     lag: Lag,
+    /// Whether it came by a name and has received nothing yet: what was sent before the sender
+    /// heard of it is not its.
+    fresh: bool,
 }
 
 impl End for In {
     fn sides(&self) -> (&Side, &Side) {
         (self.words.side(), self.ring.side())
+    }
+
+    fn adopt(&mut self, arrival: Arrival) -> Result<(), Error> {
+        let ours = arrival.ours.expect("who reads has words for each other side");
+        self.words = Words::over(ours);
+        self.ring = Words::over(arrival.theirs.region().clone());
+        (self.slots, self.fresh) = (arrival.slots, true);
+        (self.head, self.told) = (arrival.start, arrival.start);
+        Ok(())
     }
 }
 
@@ -254,10 +317,11 @@ impl In {
             fence(Ordering::Acquire);
             if slot[0].load(Ordering::Relaxed) == due {
                 self.head += 1;
+                self.fresh = false;
                 return Ok(Some(message));
             }
         }
-        Err(self.skip())
+        self.skip().map(|()| None)
     }
 
     /// Whether there is something to be read, if only that it was overwritten.
@@ -268,18 +332,22 @@ impl In {
 
     /// Goes on after what was overwritten, an eighth of the ring before the sender does that again.
     #[cold]
-    fn skip(&mut self) -> Error {
+    fn skip(&mut self) -> Result<(), Error> {
         // The number that showed it may have been read relaxed; its sender's position comes
         // with it.
         fence(Ordering::Acquire);
         let tail = self.ring.side().position().load(Ordering::Acquire);
         let kept = self.slots - (self.slots / 8).max(1);
         match tail.checked_sub(kept).and_then(|next| next.checked_sub(self.head)) {
+            Some(lost) if lost > 0 && self.fresh => {
+                self.head += lost;
+                Ok(())
+            }
             Some(lost) if lost > 0 && self.lag == Lag::Skip => {
                 self.head += lost;
-                Error::Lagged(lost)
+                Err(Error::Lagged(lost))
             }
-            _ => Error::Corrupt("the sender overwrote what it had not sent or not been given"),
+            _ => Err(Error::Corrupt("the sender overwrote what it had not sent or been given")),
         }
     }
 
@@ -302,10 +370,37 @@ pub struct Receiver<T: Message> {
     input: In,
     signal: Signal,
     lost: u64,
+    _member: Member,
     _type: PhantomData<T>,
 }
 
 impl<T: Message> Receiver<T> {
+    /// A receiver of the broadcast at an address, as [`Sender::open`]; it may come before its
+    /// sender. After `PeerDied` it waits for another sender to take the place.
+    ///
+    /// # Errors
+    /// `Address`, `Memory`, `System`; `Config` for [`Lag::SkipToMark`]; if a sender is there:
+    /// `Crowded`, `LayoutMismatch`, `PatternMismatch`.
+    pub fn open(address: &str, lag: Lag, config: &Config) -> Result<Self, Error> {
+        if lag == Lag::SkipToMark {
+            return Err(Error::Config("messages of one size have no marks"));
+        }
+        let note = (NOBODYS_SLOTS, lag as u64);
+        let guest = ipc::guest(address, config, terms::<T>(), note)?;
+        let input = In {
+            ring: Words::over(guest.nobody),
+            words: Words::private(0, LINE)?,
+            slots: NOBODYS_SLOTS as u64,
+            head: 0,
+            told: 0,
+            lag,
+            fresh: true,
+        };
+        let mut signal = guest.signal;
+        signal.open(&input);
+        Ok(Self { input, signal, lost: 0, _member: guest.member, _type: PhantomData })
+    }
+
     /// Waits for the next message.
     ///
     /// # Errors
@@ -336,7 +431,7 @@ impl<T: Message> Receiver<T> {
             let gone = is_gone(self.input.ring.side());
             found = self.input.read().transpose();
             if found.is_none() && gone {
-                return Err(Error::Closed(crate::Reason::Finished));
+                self.signal.succeed(&mut self.input)?;
             }
         }
         match found {

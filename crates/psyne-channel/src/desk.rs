@@ -25,6 +25,8 @@ pub(crate) type Task = Arc<Mutex<Option<Waker>>>;
 pub(crate) enum Pattern {
     Queue = 1,
     Bytes = 2,
+    Broadcast = 3,
+    Latest = 4,
 }
 
 /// What both sides of a name must mean the same by.
@@ -59,6 +61,8 @@ pub(crate) struct Arrival {
     pub(crate) slots: u64,
     /// The message that it begins with.
     pub(crate) start: u64,
+    /// What else it said, by pattern.
+    pub(crate) note: u64,
     /// To ring for its tasks.
     pub(crate) wire: Arc<Wire>,
 }

@@ -25,14 +25,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::address::Address;
-use crate::desk::Terms;
+use crate::desk::{Arrival, Desk, Terms};
 use crate::ends::{Rx, Tx};
 use crate::raw::{Consumer, Format, LINE, Other, Producer, Region, shared};
 use crate::wait::{Signal, vacant};
 use crate::{Config, Error};
 
-/// Of the empty ring that a receiver looks at while nobody is there.
-const NOBODYS_SLOTS: usize = 2;
+/// Of the empty ring that who reads looks at while nobody is there.
+pub(crate) const NOBODYS_SLOTS: usize = 2;
 
 /// The region with messages, that all others are given to read.
 #[derive(Debug)]
@@ -121,4 +121,65 @@ pub(crate) fn receiver(
     let offer = Offer { terms, ring: None, others_max: 1, note: 0 };
     let member = clerk::enter(&address, Role::Host, offer, desk)?;
     Ok(Rx::new(lane, signal, member))
+}
+
+/// One end that writes for any number: the host, whose ring all others are given.
+#[derive(Debug)]
+pub(crate) struct Host {
+    desk: Arc<Desk>,
+    _member: Member,
+}
+
+impl Host {
+    /// Opens the name, for at most so many others.
+    ///
+    /// # Errors
+    /// `Crowded` if somebody has it; `Address`, `Config`, `Memory`, `System`.
+    pub(crate) fn open(
+        address: &str,
+        terms: Terms,
+        (slots, others_max): (usize, usize),
+        signal: &Signal,
+    ) -> Result<(Self, Region), Error> {
+        let address = Address::parse(address)?;
+        let ring = ring(slots, terms.stride)?;
+        let region = ring.region.clone();
+        let nobody = Arc::new(Other::vacant(0, LINE, vacant())?);
+        let desk = Arc::new(Desk::new(nobody, signal.task()));
+        let offer = Offer { terms, ring: Some(ring), others_max, note: 0 };
+        let member = clerk::enter(&address, Role::Host, offer, desk.clone())?;
+        Ok((Self { desk, _member: member }, region))
+    }
+
+    /// The next who came.
+    #[inline]
+    pub(crate) fn next(&self) -> Option<Arrival> {
+        if self.desk.has_news() { self.desk.take().ok().flatten() } else { None }
+    }
+}
+
+/// One end of several that read what one other writes: a guest. Until it comes there is `nobody`.
+pub(crate) struct Guest {
+    pub(crate) nobody: Region,
+    pub(crate) signal: Signal,
+    pub(crate) member: Member,
+}
+
+/// Looks for who writes at an address. `note` is said to it.
+///
+/// # Errors
+/// `Address`, `Memory`, `System`; if the host is there: `Crowded`, `LayoutMismatch`,
+/// `PatternMismatch`.
+pub(crate) fn guest(
+    address: &str,
+    config: &Config,
+    terms: Terms,
+    (slots, note): (usize, u64),
+) -> Result<Guest, Error> {
+    let address = Address::parse(address)?;
+    let nobody = Arc::new(Other::vacant(slots, terms.stride, vacant())?);
+    let (signal, desk) = Signal::named(config.wait, nobody.clone());
+    let offer = Offer { terms, ring: None, others_max: 1, note };
+    let member = clerk::enter(&address, Role::Guest, offer, desk)?;
+    Ok(Guest { nobody: nobody.region().clone(), signal, member })
 }

@@ -63,7 +63,7 @@ pub(super) struct Hello {
     slots: u64,
     /// The message to begin with, if who speaks owns the ring.
     pub(super) start: u64,
-    note: u64,
+    pub(super) note: u64,
 }
 
 impl Hello {

@@ -1,13 +1,17 @@
 //! The rendezvous as models see it: there are no other processes.
 
-use crate::desk::Terms;
+use crate::desk::{Arrival, Terms};
 use crate::ends::{Rx, Tx};
-use crate::raw::Format;
+use crate::raw::{Format, Region};
+use crate::wait::Signal;
 use crate::{Config, Error};
 
 /// Keeps an end's place at its name.
 #[derive(Debug, Default)]
 pub(crate) struct Member;
+
+/// Of the empty ring that who reads looks at while nobody is there.
+pub(crate) const NOBODYS_SLOTS: usize = 2;
 
 fn none<T>() -> Result<T, Error> {
     Err(Error::System("a model has no other processes".into()))
@@ -18,5 +22,36 @@ pub(crate) fn sender(_: &str, _: &Config, _: Terms, _: Format) -> Result<Tx, Err
 }
 
 pub(crate) fn receiver(_: &str, _: &Config, _: Terms, _: Format) -> Result<Rx, Error> {
+    none()
+}
+
+/// One end that writes for any number.
+#[derive(Debug)]
+pub(crate) struct Host;
+
+impl Host {
+    pub(crate) fn open(
+        _: &str,
+        _: Terms,
+        _: (usize, usize),
+        _: &Signal,
+    ) -> Result<(Self, Region), Error> {
+        none()
+    }
+
+    #[expect(clippy::unused_self, reason = "it is what the real one has")]
+    pub(crate) fn next(&self) -> Option<Arrival> {
+        None
+    }
+}
+
+/// One end of several that read what one other writes.
+pub(crate) struct Guest {
+    pub(crate) nobody: Region,
+    pub(crate) signal: Signal,
+    pub(crate) member: Member,
+}
+
+pub(crate) fn guest(_: &str, _: &Config, _: Terms, _: (usize, u64)) -> Result<Guest, Error> {
     none()
 }

@@ -233,7 +233,7 @@ impl Seat {
         contact.met = Some(theirs.clone());
         let (ours, wire) = (contact.words.take(), contact.wire.clone());
         let slots = hello.ring_slots(&self.offer);
-        self.desk.put(Arrival { theirs, ours, slots, start, wire });
+        self.desk.put(Arrival { theirs, ours, slots, start, note: hello.note, wire });
     }
 
     /// Looks whether any of those that are said to be there has died.
@@ -252,7 +252,8 @@ impl Seat {
         let Some(other) = contact.met else { return };
         let side = other.region().side();
         if has_finished(side) {
-            self.over |= self.offer.others_max == 1;
+            // Who writes for many goes on; a queue is finished with its one other side.
+            self.over |= self.listener().is_none() || self.offer.ring.is_none();
         } else {
             self.resume = side.count().load(Ordering::Acquire);
             // Without memory for a page its death stays unknown, and only that.

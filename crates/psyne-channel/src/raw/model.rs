@@ -142,6 +142,11 @@ impl Words {
         Ok(Self { region: Region::private(0, stride)?, slots: words, bells })
     }
 
+    /// The same of another region: there is none in a model.
+    pub(crate) fn over(region: Region) -> Self {
+        Self { region, slots: Arc::new(Vec::new()) }
+    }
+
     /// The words of its side.
     pub(crate) fn side(&self) -> &Side {
         self.region.side()

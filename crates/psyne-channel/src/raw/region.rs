@@ -177,6 +177,11 @@ impl Words {
         Region::private(slots, stride).map(Self)
     }
 
+    /// The same of a region that is reached in no other way. Only its owner may store to it.
+    pub(crate) fn over(region: Region) -> Self {
+        Self(region)
+    }
+
     /// The words of its side.
     #[inline]
     pub(crate) fn side(&self) -> &Side {

@@ -168,7 +168,8 @@ impl<T: Message> Sender<T> {
         Self { out, pressure, config: config.clone(), host, _type: PhantomData }
     }
 
-    /// Lets receivers of other processes in. Who came is known before the next message is sent.
+    /// Lets receivers of other processes in. That is done after a message was written: who came
+    /// before finds it, who comes later is woken for it.
     #[inline]
     fn admit(&mut self) {
         if let Some(host) = &self.host {
@@ -185,7 +186,6 @@ impl<T: Message> Sender<T> {
     /// `Full`, `TimedOut`.
     #[inline]
     pub fn send(&mut self, message: T) -> Result<(), Error> {
-        self.admit();
         self.pressure.room(&mut self.out, 1)?;
         self.publish(&message);
         Ok(())
@@ -196,7 +196,6 @@ impl<T: Message> Sender<T> {
     /// # Errors
     /// None today: a broadcast is never closed from the other side.
     pub async fn send_async(&mut self, message: T) -> Result<(), Error> {
-        self.admit();
         poll_fn(|context| self.pressure.poll(&mut self.out, context)).await?;
         self.publish(&message);
         Ok(())
@@ -205,6 +204,7 @@ impl<T: Message> Sender<T> {
     #[inline]
     fn publish(&mut self, message: &T) {
         self.out.publish(message);
+        self.admit();
         let ours = self.out.ring.side();
         let mut gone = false;
         for reader in &mut self.out.readers {

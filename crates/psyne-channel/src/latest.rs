@@ -11,14 +11,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::audience::{Audience, Mail};
+use crate::desk::{Arrival, Pattern, Terms};
+use crate::ipc::{self, Host, Member};
 use crate::raw::{LINE, Side, Words, load, store};
 use crate::sync::{Ordering, fence, pause};
 use crate::wait::{End, Link, Signal, is_gone, leave};
-use crate::{Config, Error, Message, Reason, Wait};
+use crate::{Config, Error, Message, Wait};
 
 /// Values between the newest and its being overwritten. Two would do; a few more make a reader
 /// start again only if the writer is several times as fast as it.
 const SLOTS: u64 = 8;
+/// Copies that a writer may disturb one after the other: a correct one must go around all slots
+/// each time, so that a hundred in a row are unheard of.
+const TRIES_MAX: u32 = 1 << 20;
 /// Words of a slot before its value.
 const HEAD_WORDS: usize = 1;
 
@@ -27,13 +32,19 @@ const HEAD_WORDS: usize = 1;
 /// # Errors
 /// `Memory`.
 pub fn channel<T: Message>(config: &Config) -> Result<(Writer<T>, Reader<T>), Error> {
-    let stride = (HEAD_WORDS * 8 + size_of::<T>()).next_multiple_of(LINE);
-    let words = Words::private(SLOTS as usize, stride)?;
+    let words = Words::private(SLOTS as usize, terms::<T>().stride)?;
     let audience = Audience::new();
     let view = View { words: words.clone(), own: None, seen: 0, _type: PhantomData };
-    let reader =
-        Reader { view, mail: audience.mail(), wait: config.wait, signal: Signal::new(config.wait) };
-    Ok((Writer { words, audience, written: 0, _type: PhantomData }, reader))
+    let from = From::Here(audience.mail());
+    let signal = Signal::new(config.wait);
+    let reader = Reader { view, from, wait: config.wait, signal };
+    Ok((Writer { words, audience, written: 0, host: None, _type: PhantomData }, reader))
+}
+
+/// What a name must mean the same by at both ends.
+const fn terms<T: Message>() -> Terms {
+    let stride = (HEAD_WORDS * 8 + size_of::<T>()).next_multiple_of(LINE);
+    Terms { pattern: Pattern::Latest, layout: T::LAYOUT, stride }
 }
 
 /// The side that writes. Dropped, it leaves its last value.
@@ -42,10 +53,25 @@ pub struct Writer<T: Message> {
     words: Words,
     audience: Audience,
     written: u64,
+    /// Where readers of other processes come, if the value has a name.
+    host: Option<Host>,
     _type: PhantomData<T>,
 }
 
 impl<T: Message> Writer<T> {
+    /// The value at `ipc://name`, for processes of this user, or at `memory://name`, within this
+    /// process: for at most `config.receivers_max` readers, which come by [`Reader::open`].
+    ///
+    /// # Errors
+    /// `Crowded` if there is a writer; `Address`, `Memory`, `System`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let signal = Signal::new(config.wait);
+        let size = (SLOTS as usize, config.receivers_max);
+        let (host, ring) = Host::open(address, terms::<T>(), size, &signal)?;
+        let (words, audience) = (Words::over(ring), Audience::new());
+        Ok(Self { words, audience, written: 0, host: Some(host), _type: PhantomData })
+    }
+
     /// Replaces the value. Never waits, whatever readers do.
     #[inline]
     pub fn set(&mut self, value: T) {
@@ -62,6 +88,11 @@ impl<T: Message> Writer<T> {
         store(&slot[HEAD_WORDS..], value);
         slot[0].store(2 * self.written, Ordering::Release);
         self.words.side().position().store(self.written, Ordering::Release);
+        // After the value was written: who came before finds it, who comes later is woken for it.
+        while let Some(reader) = self.host.as_ref().and_then(Host::next) {
+            let words = Words::over(reader.theirs.region().clone());
+            self.audience.mail().post(words, Link::far(reader.wire));
+        }
         self.audience.notify(self.words.side());
     }
 }
@@ -88,12 +119,22 @@ impl<T> End for View<T> {
         let own = self.own.as_ref().expect("who waits has introduced itself");
         (own.side(), self.words.side())
     }
+
+    fn adopt(&mut self, arrival: Arrival) -> Result<(), Error> {
+        if arrival.slots != SLOTS {
+            return Err(Error::LayoutMismatch);
+        }
+        self.words = Words::over(arrival.theirs.region().clone());
+        self.own = arrival.ours.map(Words::over);
+        self.seen = 0;
+        Ok(())
+    }
 }
 
 impl<T: Message> View<T> {
     #[inline]
     fn get(&mut self) -> Option<T> {
-        loop {
+        for _ in 0..TRIES_MAX {
             let newest = self.words.side().position().load(Ordering::Acquire);
             if newest == 0 {
                 return None;
@@ -108,10 +149,11 @@ impl<T: Message> View<T> {
             }
             pause();
         }
+        None
     }
 
-    fn newer(&mut self) -> T {
-        self.get().expect("what changed is a value")
+    fn newer(&mut self) -> Result<T, Error> {
+        self.get().ok_or(Error::Corrupt("the writer changed a value into none"))
     }
 
     #[inline]
@@ -124,11 +166,31 @@ impl<T: Message> View<T> {
     }
 }
 
+/// Where the writer is.
+#[derive(Debug)]
+enum From {
+    /// In this process: readers introduce themselves by mail.
+    Here(Arc<Mail>),
+    /// At an address, which keeps us.
+    There { address: String, _member: Member },
+}
+
+impl From {
+    fn again(&self) -> Self {
+        match self {
+            Self::Here(mail) => Self::Here(mail.clone()),
+            Self::There { address, .. } => {
+                Self::There { address: address.clone(), _member: Member::default() }
+            }
+        }
+    }
+}
+
 /// A side that reads. Clones read on their own.
 #[derive(Debug)]
 pub struct Reader<T: Message> {
     view: View<T>,
-    mail: Arc<Mail>,
+    from: From,
     wait: Wait,
     signal: Signal,
 }
@@ -138,14 +200,34 @@ impl<T: Message> Clone for Reader<T> {
         let View { words, seen, .. } = &self.view;
         let view = View { words: words.clone(), own: None, seen: *seen, _type: PhantomData };
         let signal = Signal::new(self.wait);
-        Self { view, mail: self.mail.clone(), wait: self.wait, signal }
+        Self { view, from: self.from.again(), wait: self.wait, signal }
     }
 }
 
 impl<T: Message> Reader<T> {
-    /// The newest value; nothing before the first.
+    /// A reader of the value at an address, as [`Writer::open`]; it may come before the writer.
+    /// After `PeerDied` it goes on with another writer that takes the place.
+    ///
+    /// # Errors
+    /// `Address`, `Memory`, `System`; if a writer is there: `Crowded`, `LayoutMismatch`,
+    /// `PatternMismatch`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let guest = ipc::guest(address, config, terms::<T>(), (SLOTS as usize, 0))?;
+        let own = Some(Words::private(0, LINE)?);
+        let view = View { words: Words::over(guest.nobody), own, seen: 0, _type: PhantomData };
+        let from = From::There { address: address.into(), _member: guest.member };
+        let mut signal = guest.signal;
+        signal.open(&view);
+        Ok(Self { view, from, wait: config.wait, signal })
+    }
+
+    /// The newest value; nothing before the first, of each writer.
     #[inline]
     pub fn get(&mut self) -> Option<T> {
+        if is_gone(self.view.words.side()) && self.view.own.is_some() {
+            // Nobody took the place yet: what is there is the newest.
+            let _ = self.signal.hand_over(&mut self.view);
+        }
         self.view.get()
     }
 
@@ -156,9 +238,13 @@ impl<T: Message> Reader<T> {
     pub fn try_changed(&mut self) -> Result<Option<T>, Error> {
         let gone = is_gone(self.view.words.side());
         if self.view.is_changed() {
-            return Ok(self.get());
+            return Ok(self.view.get());
         }
-        if gone { Err(Error::Closed(Reason::Finished)) } else { Ok(None) }
+        if gone {
+            self.introduce()?;
+            self.signal.succeed(&mut self.view)?;
+        }
+        Ok(None)
     }
 
     /// Waits for a value that is newer than the last that this reader got.
@@ -168,23 +254,23 @@ impl<T: Message> Reader<T> {
     pub fn changed(&mut self) -> Result<T, Error> {
         self.introduce()?;
         self.signal.block(&mut self.view, None, View::look)?;
-        Ok(self.view.newer())
+        self.view.newer()
     }
 
     /// The same for so long.
     ///
     /// # Errors
-    /// `TimedOut`, `Closed`, `Memory`.
+    /// `TimedOut`, `Closed`, `PeerDied`, `Memory`, `Corrupt`.
     pub fn changed_timeout(&mut self, time: Duration) -> Result<T, Error> {
         self.introduce()?;
         self.signal.block(&mut self.view, Some(Instant::now() + time), View::look)?;
-        Ok(self.view.newer())
+        self.view.newer()
     }
 
     /// The same as a task.
     ///
     /// # Errors
-    /// `Closed`, `Memory`.
+    /// `Closed`, `PeerDied`, `Memory`, `Corrupt`.
     pub async fn changed_async(&mut self) -> Result<T, Error> {
         poll_fn(|context| self.poll_changed(context)).await
     }
@@ -192,15 +278,15 @@ impl<T: Message> Reader<T> {
     /// A newer value, or the task is woken when there is one.
     ///
     /// # Errors
-    /// `Closed`, `Memory`.
+    /// `Closed`, `PeerDied`, `Memory`, `Corrupt`.
     pub fn poll_changed(&mut self, context: &Context<'_>) -> Poll<Result<T, Error>> {
-        self.poll_ready(context).map_ok(|()| self.view.newer())
+        self.poll_ready(context).map(|ready| ready.and_then(|()| self.view.newer()))
     }
 
     /// Ready when [`try_changed`](Self::try_changed) is worth it; else the task is woken then.
     ///
     /// # Errors
-    /// `Closed`, `Memory`.
+    /// `Closed`, `PeerDied`, `Memory`, `Corrupt`.
     pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
         self.introduce()?;
         self.signal.poll(&mut self.view, context, View::look)
@@ -209,10 +295,18 @@ impl<T: Message> Reader<T> {
     /// Before the first wait: the writer has to know whom it wakes.
     fn introduce(&mut self) -> Result<(), Error> {
         if self.view.own.is_none() {
-            let own = Words::private(0, LINE)?;
-            self.view.own = Some(own.clone());
-            self.signal.open(&self.view);
-            self.mail.post(own, Link::to(&self.signal));
+            match &self.from {
+                From::Here(mail) => {
+                    let own = Words::private(0, LINE)?;
+                    self.view.own = Some(own.clone());
+                    self.signal.open(&self.view);
+                    mail.post(own, Link::to(&self.signal));
+                }
+                From::There { address, .. } => {
+                    let config = Config { wait: self.wait, ..Config::default() };
+                    *self = Self::open(&address.clone(), &config)?;
+                }
+            }
         }
         Ok(())
     }

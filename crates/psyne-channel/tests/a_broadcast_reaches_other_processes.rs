@@ -46,7 +46,9 @@ fn child() {
             while sender.receivers() < 2 {
                 std::thread::yield_now();
             }
-            (0..).for_each(|number| sender.send([number; 9]).unwrap());
+            for number in 0_u64.. {
+                sender.send([number; 9]).unwrap();
+            }
         }
         _ => {}
     }

@@ -197,11 +197,12 @@ impl Seat {
         self.contacts.push(contact);
         let at = self.contacts.len() - 1;
         let words = words.map_err(|error| Answer::to(&error))?;
-        let file = words.as_ref().or(self.offer.ring.as_ref().map(|ring| &ring.file));
         let welcome = Hello::new(Answer::Welcome, &self.offer, start);
-        // Who is gone already has left messages all the same.
-        let _ = socket::say(self.contacts[at].wire.0.as_fd(), welcome, file);
+        // Our end first: what it sends after it heard of the other reaches it, or wakes it.
         self.meet(at, other, &hello, start);
+        // Who is gone already has left messages all the same.
+        let file = words.as_ref().or(self.offer.ring.as_ref().map(|ring| &ring.file));
+        let _ = socket::say(self.contacts[at].wire.0.as_fd(), welcome, file);
         Ok(())
     }
 

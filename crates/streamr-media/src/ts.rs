@@ -6,8 +6,9 @@
 //! are no transport stream at all.
 //!
 //! A PES packet whose length is not stated, as video has them, ends when the next one begins: such
-//! pictures come one frame late. It may hold several pictures; a picture that several PES packets
-//! share is not put together. What is not carried is named by [`Demuxer::take_left_out`].
+//! pictures come one frame late. It may hold several pictures. Several may share one picture, which
+//! is put together from the second such picture of a stream on: until then nobody waits for what
+//! might follow. What is not carried is named by [`Demuxer::take_left_out`].
 
 mod pes;
 mod psi;
@@ -128,7 +129,10 @@ impl Demuxer {
     /// The source ended as it should: hands out what waits for its end, then [`Event::End`].
     pub fn finish(&mut self) {
         for at in 0..self.streams.len() {
-            if let Some(pes) = self.streams[at].assembler.finish() {
+            let last = self.streams[at].assembler.finish();
+            let whole = last.and_then(|pes| self.streams[at].joined(pes, &self.config));
+            let held = self.streams[at].take_held();
+            for pes in whole.into_iter().chain(held) {
                 self.take_pes(at, &pes);
             }
         }
@@ -231,7 +235,9 @@ impl Demuxer {
         let before = if packet.starts { assembler.start() } else { None };
         let whole = assembler.push(packet.payload, self.config.pes_bytes_max);
         for pes in before.into_iter().chain(whole) {
-            self.take_pes(at, &pes);
+            if let Some(pes) = self.streams[at].joined(pes, &self.config) {
+                self.take_pes(at, &pes);
+            }
         }
     }
 

@@ -180,6 +180,52 @@ fn a_packet_without_a_time_follows_the_one_before_it() {
     assert_eq!(times, [1_000, 1_020, 1_040, 1_060, 1_080], "nothing can be said of the first");
 }
 
+/// A picture of three slices in as many PES packets, the last cut within a slice.
+#[test]
+fn a_picture_in_several_packets_is_put_together_from_the_second_on() {
+    for stated in [false, true] {
+        let mut stream = Stream::of(&[(H264, VIDEO)]);
+        let unit = |unit: &[u8]| [&[0, 0, 0, 1][..], unit].concat();
+        stream.pes(VIDEO, Some(1_000 * MS), &[AUD, SPS, PPS, IDR]);
+        for picture in 1..=3 {
+            let time = (1_000 + picture * 40) * MS;
+            let first = [unit(AUD), unit(SLICE)].concat();
+            stream.raw_pes(VIDEO, Some(time), &first, stated);
+            stream.raw_pes(
+                VIDEO,
+                None,
+                &[unit(SECOND_SLICE), unit(&[0x41, 0x4b])].concat(),
+                stated,
+            );
+            stream.raw_pes(VIDEO, None, &[0x13, 0x14], stated);
+        }
+        let slices: &[&[u8]] = &[SLICE, SECOND_SLICE, &[0x41, 0x4b, 0x13, 0x14]];
+        let expected = [
+            (1_000, size(&[SPS, PPS, IDR])),
+            (1_040, size(&[SLICE])), // nobody knew yet
+            (1_080, size(slices)),
+            (1_120, size(slices)),
+        ];
+        assert_eq!(shape(&stream.events()), expected, "{stated}");
+    }
+}
+
+#[test]
+fn a_picture_that_never_ends_is_dropped_at_the_limit() {
+    let mut stream = Stream::of(&[(H264, VIDEO)]);
+    stream.pes(VIDEO, Some(0), &[AUD, SPS, PPS, IDR]);
+    stream.raw_pes(VIDEO, None, &[7; 10], true);
+    stream.pes(VIDEO, Some(40 * MS), &[AUD, SLICE]);
+    for _ in 0..100 {
+        stream.raw_pes(VIDEO, None, &[7; 100], true);
+    }
+    stream.pes(VIDEO, Some(80 * MS), &[AUD, SLICE]);
+    let config = Config { pes_bytes_max: 1_000, ..Config::default() };
+    let events = read(&stream.bytes, &[], config);
+    let times: Vec<_> = shape(&events).iter().map(|(time, _)| *time).collect();
+    assert_eq!(times, [0, 80]);
+}
+
 #[test]
 fn a_picture_comes_as_soon_as_the_next_begins() {
     let mut stream = Stream::of(&[(H264, VIDEO)]);

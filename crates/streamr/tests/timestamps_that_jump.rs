@@ -55,6 +55,36 @@ fn check(playlist: &str) {
     }
 }
 
+/// Seconds since the Unix epoch at which the newest segment of a playlist began.
+fn newest_date(playlist: &str) -> Option<f64> {
+    let (_, after) = playlist.rsplit_once("#EXT-X-PROGRAM-DATE-TIME:")?;
+    let (date, after) = after.split_once('\n')?;
+    let (minutes, seconds) = date.get(14..)?.trim_end_matches('Z').split_once(':')?;
+    let since: f64 = minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?;
+    let lengths = after.lines().filter_map(|line| line.strip_prefix("#EXTINF:"));
+    let lengths = lengths.filter_map(|text| text.trim_end_matches(',').parse::<f64>().ok());
+    Some(since + lengths.sum::<f64>())
+}
+
+#[test]
+fn a_publisher_that_stands_still_and_goes_on_is_dated_anew() {
+    let server = Server::start_with(&["hls.segment_ms=1000"]);
+    let reel = reel(&server);
+    let mut connection = Connection::publish(server.rtmp, &server.key);
+    play(&mut connection, &reel, 0);
+    std::thread::sleep(Duration::from_secs(6));
+    for turn in 1..=4 {
+        play(&mut connection, &reel, turn * 2_000);
+    }
+    let playlist = server.playlist();
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = unix.expect("after 1970").as_secs_f64() % 3_600.0;
+    let newest = newest_date(&playlist).unwrap_or_else(|| panic!("no date in\n{playlist}"));
+    let behind = (now - newest).rem_euclid(3_600.0);
+    assert_eq!(playlist.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{playlist}");
+    assert!(behind < 5.0, "the playlist ends {behind} s ago, as it would undated\n{playlist}");
+}
+
 #[test]
 fn jumps_and_wraps_of_the_clock_do_not_stop_the_broadcast() {
     let server = Server::start_with(&["hls.segment_ms=1000"]);

@@ -37,6 +37,11 @@ pub struct Config {
     pub parts_listed_us: i64,
     /// A track that falls behind the others by this, in microseconds, gets `EXT-X-GAP` segments.
     pub lag_us_max: i64,
+    /// Media that is further behind the wall clock than this, in microseconds, for as long, begins a
+    /// discontinuity at the next keyframe, from which `EXT-X-PROGRAM-DATE-TIME` is right again. 3 s:
+    /// longer than an encoder under load or a network needs to make up for a pause, and no more than
+    /// viewers' latency may be shown wrong.
+    pub behind_us_max: i64,
     /// Tracks that are packaged; further ones are ignored. 8: two pictures and six languages.
     pub tracks_max: usize,
     /// The largest frame in bytes. 16 MiB: a lossless 4K keyframe.
@@ -64,6 +69,7 @@ impl Default for Config {
             linger_us: 10_000_000,
             parts_listed_us: 4_000_000,
             lag_us_max: 5_000_000,
+            behind_us_max: 3_000_000,
             tracks_max: 8,
             frame_bytes_max: 16 << 20,
             part_bytes_max: 32 << 20,

@@ -91,6 +91,8 @@ pub struct Packager {
     cuts_msn: u64,
     /// The next frame begins a discontinuity.
     breaks: bool,
+    /// Since when media has been too far behind the wall clock.
+    behind_since: Option<Time>,
     pub(super) ended: bool,
     told_end: bool,
     stats: Stats,
@@ -121,6 +123,7 @@ impl Packager {
             cuts: VecDeque::new(),
             cuts_msn: first_number,
             breaks: false,
+            behind_since: None,
             ended: false,
             told_end: false,
             stats: Stats::default(),
@@ -157,6 +160,7 @@ impl Packager {
     pub fn handle_reconnect(&mut self, now: Time) {
         self.handle_pause(now);
         self.timeline.handle_reconnect();
+        self.behind_since = None;
         for slot in &mut self.slots {
             slot.state.awaits_keyframe = slot.state.id().kind == Kind::Video;
         }
@@ -255,7 +259,7 @@ impl Packager {
     fn place(&mut self, now: Time, frame: &Frame) -> Option<()> {
         let index = self.slots.iter().position(|s| s.state.id() == frame.track)?;
         let placed = self.timeline.place(frame)?;
-        self.breaks |= placed.discontinuity;
+        self.breaks |= placed.discontinuity || self.stood_still(now, index, (frame, placed));
         let is_late = self.is_late(index, placed.dts_us);
         let Slot { state, next, .. } = &mut self.slots[index];
         let is_useless = frame.track.kind == Kind::Video
@@ -297,6 +301,32 @@ impl Packager {
         self.advance_laggards(at_us);
         self.evict();
         Some(())
+    }
+
+    /// Whether a new segment has to be dated anew from this frame on: the publisher stood still, and
+    /// what it sends since is as far behind the wall clock as it stood. A network that stood still
+    /// hands over what it kept, which makes up for it.
+    fn stood_still(&mut self, now: Time, index: usize, (frame, placed): (&Frame, Placed)) -> bool {
+        let Some(cut) = self.cuts.back() else { return false };
+        let due_us = cut.unix_us_at_zero.saturating_add(placed.dts_us);
+        let most_us = self.config.behind_us_max;
+        if self.wall_us(now).saturating_sub(due_us) <= most_us {
+            self.behind_since = None;
+            return false;
+        }
+        let since = *self.behind_since.get_or_insert(now);
+        let long = now.since(since).as_micros() >= u128::from(most_us.unsigned_abs());
+        let stood = long && frame.keyframe && self.leader(placed.dts_us) == Some(index);
+        if stood {
+            self.behind_since = None;
+        }
+        stood
+    }
+
+    /// The wall clock, in microseconds since the Unix epoch.
+    fn wall_us(&self, now: Time) -> i64 {
+        let past_us = i64::try_from(now.since(self.started).as_micros()).unwrap_or(i64::MAX);
+        self.unix_us.saturating_add(past_us)
     }
 
     /// Brings the track to the segment that `at_us` (`end` in its ticks) lies in.
@@ -403,11 +433,7 @@ impl Packager {
         let discontinuity = core::mem::take(&mut self.breaks) && !self.cuts.is_empty();
         let unix_us_at_zero = match self.cuts.back() {
             Some(last) if !discontinuity => last.unix_us_at_zero,
-            _ => {
-                let past_us =
-                    i64::try_from(now.since(self.started).as_micros()).unwrap_or(i64::MAX);
-                self.unix_us.saturating_add(past_us).saturating_sub(at_us)
-            }
+            _ => self.wall_us(now).saturating_sub(at_us),
         };
         self.stats.discontinuities += u64::from(discontinuity);
         self.cuts.push_back(Cut { at_us, discontinuity, unix_us_at_zero });

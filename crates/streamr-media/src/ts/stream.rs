@@ -24,6 +24,10 @@ pub(super) struct Stream {
     clock: Clock,
     pace: Pace,
     join_points: JoinPoints,
+    /// A picture has come in several PES packets.
+    splits: bool,
+    /// A picture that may go on in the next PES packet.
+    held: Option<Pes>,
 }
 
 /// When pictures are due that their PES packet states no time for: the second and later ones of a
@@ -106,7 +110,36 @@ impl Stream {
             clock: Clock::default(),
             pace: Pace::default(),
             join_points: JoinPoints::default(),
+            splits: false,
+            held: None,
         }
+    }
+
+    /// The picture that `pes` completes. Of a stream that is known to split pictures, that is the one
+    /// before, unless `pes` continues it. What continues a picture that is gone is dropped, and so is
+    /// what would make one longer than `pes_bytes_max`.
+    pub(super) fn joined(&mut self, pes: Pes, config: &super::Config) -> Option<Pes> {
+        let codec = self.elementary.codec;
+        if !matches!(codec, Codec::H264 | Codec::Hevc) {
+            return Some(pes);
+        }
+        if pes.pts.is_some() || begins_picture(codec, &pes.payload) {
+            let before = self.held.replace(pes);
+            return if self.splits { before } else { self.held.take() };
+        }
+        self.splits = true;
+        match &mut self.held {
+            Some(held) if held.payload.len() + pes.payload.len() <= config.pes_bytes_max => {
+                held.payload.extend_from_slice(&pes.payload);
+            }
+            _ => self.held = None,
+        }
+        None
+    }
+
+    /// The picture that waited for more.
+    pub(super) const fn take_held(&mut self) -> Option<Pes> {
+        self.held.take()
     }
 
     pub(super) const fn id(&self) -> TrackId {
@@ -311,6 +344,13 @@ fn leads(codec: Codec, unit: &[u8]) -> bool {
             kind => matches!(kind, 6..=9 | 14..=18),
         }
     }
+}
+
+/// Whether a PES packet does not go on with the picture of the one before.
+fn begins_picture(codec: Codec, payload: &[u8]) -> bool {
+    let zeros = payload.iter().take_while(|&&byte| byte == 0).count();
+    let starts = zeros >= 2 && payload.get(zeros) == Some(&1);
+    starts && nal::annex_b(payload).next().is_some_and(|unit| leads(codec, unit))
 }
 
 /// Access unit delimiters, filler and ends of sequences: MP4 has no use for them.

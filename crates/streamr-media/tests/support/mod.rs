@@ -73,6 +73,11 @@ impl Default for Publisher {
 impl Publisher {
     /// All frames of `seconds` from `start_us` on.
     pub fn frames(&self, start_us: i64, seconds: f64) -> Vec<Event> {
+        self.timed_frames(start_us, seconds).into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// The same with their decoding times.
+    pub fn timed_frames(&self, start_us: i64, seconds: f64) -> Vec<(i64, Event)> {
         let mut out: Vec<(i64, Event)> = Vec::new();
         let cut = |us: i64| if self.milliseconds { us.div_euclid(1_000) * 1_000 } else { us };
         let frame_us = 1e6 / self.fps;
@@ -88,7 +93,7 @@ impl Publisher {
             out.push((dts, frame(TrackId::AUDIO, dts, dts, true)));
         }
         out.sort_by_key(|(dts, _)| *dts);
-        out.into_iter().map(|(_, event)| event).collect()
+        out
     }
 }
 

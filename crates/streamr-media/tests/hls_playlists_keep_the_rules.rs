@@ -110,6 +110,33 @@ fn an_hour_of_drift_keeps_sound_and_picture_together() {
 }
 
 #[test]
+fn a_publisher_that_returns_as_another_breaks_off_once_on_every_track() {
+    for audio_late_us in [-15_000, 0, 23_000, 120_000] {
+        let mut bench = Bench::announced(quick(), 48_000);
+        for event in Publisher::default().frames(0, 5.0) {
+            bench.take(event);
+        }
+        bench.now = Time::from_millis(5_300);
+        bench.packager.handle_reconnect(bench.now);
+        bench.take(Event::Track(h264(TrackId::VIDEO, 640)));
+        bench.take(Event::Track(aac(TrackId::AUDIO, 44_100)));
+        let other = Publisher { sample_rate: 44_100, audio_late_us, ..Publisher::default() };
+        for event in other.frames(3_600_000_000, 5.0) {
+            bench.take(event);
+        }
+        bench.end();
+        assert_eq!(bench.packager.stats().discontinuities, 1, "{audio_late_us}");
+        for reader in [&bench.video, &bench.audio] {
+            let segments = || reader.segments.values();
+            assert_eq!(segments().filter(|s| s.discontinuity).count(), 1, "{audio_late_us}");
+            let broken = segments().find(|s| s.discontinuity).expect("counted above");
+            assert!(broken.map.as_ref().is_some_and(|map| map.contains("init1")), "{broken:?}");
+            assert!(!segments().any(|s| s.gap), "{audio_late_us}: {:#?}", reader.segments);
+        }
+    }
+}
+
+#[test]
 fn reconnect_and_codec_change_are_discontinuities_on_every_track() {
     let mut bench = Bench::announced(quick(), 48_000);
     let publisher = Publisher::default();

@@ -271,7 +271,12 @@ impl Packager {
             return None;
         }
         if next.is_some() {
-            self.breaks |= state.is_started();
+            let newest = self.cuts_msn + (self.cuts.len() as u64).saturating_sub(1);
+            let at_last_cut = state.open_segment().is_some_and(|open| open.msn >= newest);
+            // Where another track has broken off already, this one breaks off with it: a cut of its own
+            // would leave a sliver of a segment between.
+            let breaks_with = |cut: &Cut| cut.discontinuity && !at_last_cut;
+            self.breaks |= state.is_started() && !self.cuts.back().is_some_and(breaks_with);
             // Others may have cut later: a segment has one configuration, so this one begins there.
             let at_us = self.cuts.back().map_or(placed.dts_us, |cut| placed.dts_us.max(cut.at_us));
             let at_us = if state.is_started() { at_us } else { placed.dts_us };

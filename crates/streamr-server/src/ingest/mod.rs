@@ -10,6 +10,7 @@ mod rtmp;
 mod srt;
 mod srt_filter;
 mod stream_id;
+mod tcp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::live::Live;
 use crate::{App, Error, Shutdown};
 use admission::Admission;
 use rtmp::Ended;
+use tcp::Tcp;
 
 pub use srt::{Config as SrtConfig, Srt};
 
@@ -206,6 +208,13 @@ impl Rtmp {
 
 /// A byte stream to a peer, plain or by TLS.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
+    /// A read that leaves room in its buffer has taken everything.
+    const READS_ALL: bool;
+
+    /// Reads what is there, if anything is. A socket that can do without wakes nobody from then on
+    /// with what comes next, until somebody waits for it.
+    fn read_unwatched(&mut self, buffer: &mut [u8]) -> Option<std::io::Result<usize>>;
+
     /// Takes it from the runtime.
     ///
     /// # Errors
@@ -217,7 +226,7 @@ async fn connect(context: Context, socket: TcpStream, peer: SocketAddr, tls: Opt
     // Small messages (status, acknowledgement) must not wait for more.
     let _ = socket.set_nodelay(true);
     let ended = match tls {
-        None => serve(&context, socket).await,
+        None => serve(&context, Tcp::new(socket)).await,
         Some(tls) => secure(&context, socket, tls).await,
     };
     let Some(ended) = ended else { return };

@@ -3,7 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use streamr_media::rtmp::Parts;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -26,13 +28,13 @@ pub(super) fn hand_over<S: Socket>(context: &Context, player: Player<S>) -> io::
     Ok(())
 }
 
-impl Socket for TcpStream {
-    fn into_link(self) -> io::Result<Link> {
-        Ok(self.into_std()?.into())
-    }
-}
-
 impl Socket for TlsStream<TcpStream> {
+    const READS_ALL: bool = false;
+
+    fn read_unwatched(&mut self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        self.read(buffer).now_or_never()
+    }
+
     fn into_link(self) -> io::Result<Link> {
         let (socket, session) = self.into_inner();
         Ok(Link { socket: socket.into_std()?, session: Some(Box::new(session)) })

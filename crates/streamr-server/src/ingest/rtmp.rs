@@ -42,6 +42,7 @@ pub(super) async fn serve<S: Socket>(context: &Context, socket: S) -> (Ended, Op
         ended: Ended { what: "none", ..Ended::default() },
         publishing: None,
         playing: None,
+        more: false,
     };
     let reason = connection.run().await;
     if let Some((stream, broadcast)) = connection.playing.take() {
@@ -59,6 +60,15 @@ struct Connection<'a, S> {
     ended: Ended,
     publishing: Option<(StreamId, Publication)>,
     playing: Option<(StreamId, Arc<Broadcast>)>,
+    /// The last read may have left something.
+    more: bool,
+}
+
+/// Publishers that rest are woken together, on a grid of 10 ms: a wake-up costs as much as a read.
+const GRID_US: u64 = 10_000;
+
+const fn together(at: Time) -> Time {
+    Time::from_micros(at.as_micros().next_multiple_of(GRID_US))
 }
 
 /// How long a peer that was refused may go on before its socket is closed.
@@ -78,13 +88,9 @@ impl<S: Socket> Connection<'_, S> {
             if self.playing.is_some() {
                 return "plays".into();
             }
-            // What has come already is taken before anything is waited for.
-            let taken = match self.socket.read(&mut buffer).now_or_never() {
-                Some(read) => self.take(read, &buffer),
-                None => {
-                    self.rest().await;
-                    self.input(&mut buffer, wait).await
-                }
+            let taken = match self.rested(&mut buffer, wait).await {
+                Some(taken) => taken,
+                None => self.input(&mut buffer, wait).await,
             };
             if let Err(reason) = taken {
                 return reason;
@@ -92,11 +98,31 @@ impl<S: Socket> Connection<'_, S> {
         }
     }
 
-    /// Leaves a publisher's socket alone for a while, so that the next read brings several frames.
-    async fn rest(&self) {
-        let rest = self.context.rest();
-        if self.publishing.is_some() && !rest.is_zero() {
-            tokio::time::sleep(rest).await;
+    /// Leaves a publisher's socket alone for a while, so that one read brings several frames, and
+    /// takes what has come. `None` if it has to be waited for.
+    async fn rested(
+        &mut self,
+        buffer: &mut [u8],
+        wait: Option<Time>,
+    ) -> Option<Result<(), Reason>> {
+        let (rest, clock) = (self.context.rest(), self.context.live.clock());
+        if self.publishing.is_none() || rest.is_zero() {
+            return None;
+        }
+        if !self.more {
+            tokio::time::sleep_until(clock.instant(together(clock.now() + rest)).into()).await;
+        }
+        if wait.is_some_and(|at| at <= clock.now()) {
+            self.machine.handle_timeout(clock.now());
+            return Some(Ok(()));
+        }
+        let dismissed = dismissed(self.publishing.as_ref()).now_or_never().is_some();
+        if dismissed || self.context.shutdown.is_begun() {
+            return Some(self.dismiss());
+        }
+        match self.socket.read_unwatched(buffer) {
+            Some(read) => Some(self.take(read, buffer)),
+            None => std::mem::take(&mut self.more).then_some(Ok(())),
         }
     }
 
@@ -124,6 +150,7 @@ impl<S: Socket> Connection<'_, S> {
             Err(error) => return Err(format!("reading: {error}").into()),
         };
         self.ended.bytes += count as u64;
+        self.more = !S::READS_ALL || count == buffer.len();
         let input = buffer.get(..count).unwrap_or_default();
         let taken = self.machine.handle_input(self.context.live.clock().now(), input);
         taken.or_else(|e| blame(self.publishing.as_ref(), e)).map_err(|e| e.to_string().into())

@@ -36,6 +36,7 @@ const TEST_FILES: &[(&str, &str)] = &[
     ("gstreamer1.0-plugins-bad", "gstreamer-1.0/libgstrtmp2.so"),
     ("gstreamer1.0-plugins-ugly", "gstreamer-1.0/libgstx264.so"),
     ("gstreamer1.0-libav", "gstreamer-1.0/libgstlibav.so"),
+    ("python3-numpy", "usr/lib/python3/dist-packages/numpy/__init__.py"),
 ];
 
 /// The Node that is fetched where Debian's is too old.

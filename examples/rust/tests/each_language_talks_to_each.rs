@@ -1,10 +1,11 @@
 //! Every scenario, with each language at each end.
 
-use std::path::{Path, PathBuf};
+mod support;
+
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// How a scenario's program is run in one language.
-type Program = (&'static str, PathBuf);
+use support::{libraries, root};
 
 /// What a scenario sends, and what its receiver must have seen.
 struct Scenario {
@@ -30,28 +31,33 @@ const SCENARIOS: [Scenario; 2] = [
     },
 ];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("below the root").into()
-}
+/// How a scenario's programs are run, by language.
+const LANGUAGES: [(&str, fn(&Scenario, &Path) -> Command); 3] =
+    [("rust", |scenario, _| Command::new(scenario.rust)), ("c", c), ("python", python)];
 
 /// The C program, built against the library that cargo built beside this test.
-fn compiled(name: &str, folder: &Path) -> PathBuf {
-    let beside = std::env::current_exe().unwrap();
-    let libraries = beside.parent().unwrap();
-    let program = folder.join(name);
-    let mut cc = Command::new("cc");
-    cc.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror"]);
-    cc.arg(root().join(format!("examples/c/{name}.c")));
-    cc.arg("-I").arg(root().join("crates/psyne-c/include"));
-    cc.arg("-L").arg(libraries).arg("-lpsyne_c");
-    cc.arg(format!("-Wl,-rpath,{}", libraries.display()));
-    let built = cc.arg("-o").arg(&program).status().expect("a C compiler is installed");
-    assert!(built.success(), "{name}.c compiles without a warning");
-    program
+fn c(scenario: &Scenario, folder: &Path) -> Command {
+    let program = folder.join(scenario.name);
+    if !program.exists() {
+        let mut cc = Command::new("cc");
+        cc.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror"]);
+        cc.arg(root().join(format!("examples/c/{}.c", scenario.name)));
+        cc.arg("-I").arg(root().join("crates/psyne-c/include"));
+        cc.arg("-L").arg(libraries()).arg("-lpsyne_c");
+        cc.arg(format!("-Wl,-rpath,{}", libraries().display()));
+        let built = cc.arg("-o").arg(&program).status().expect("a C compiler is installed");
+        assert!(built.success(), "{}.c compiles without a warning", scenario.name);
+    }
+    Command::new(program)
 }
 
-fn start(program: &Path, words: &[&str]) -> Child {
-    let mut command = Command::new(program);
+fn python(scenario: &Scenario, folder: &Path) -> Command {
+    let mut command = support::python(folder);
+    command.arg(root().join(format!("examples/python/{}.py", scenario.name)));
+    command
+}
+
+fn start(mut command: Command, words: &[&str]) -> Child {
     command.args(words).stdout(Stdio::piped()).spawn().expect("the program starts")
 }
 
@@ -66,16 +72,14 @@ fn printed(child: Child, what: &str) -> String {
 fn each_language_talks_to_each() {
     let folder = tempfile::tempdir().unwrap();
     for scenario in SCENARIOS {
-        let name = scenario.name;
-        let programs: [Program; 2] =
-            [("rust", scenario.rust.into()), ("c", compiled(name, folder.path()))];
-        for (from, sender) in &programs {
-            for (to, receiver) in &programs {
+        let (name, count) = (scenario.name, scenario.count.to_string());
+        for (from, sender) in LANGUAGES {
+            for (to, receiver) in LANGUAGES {
                 let what = format!("{name} from {from} to {to}");
                 let address = format!("ipc://examples-{}-{name}-{from}-{to}", std::process::id());
-                let receiver = start(receiver, &["recv", &address]);
-                let sender = start(sender, &["send", &address, &scenario.count.to_string()]);
-                assert_eq!(printed(sender, &what), format!("sent {} {name}\n", scenario.count));
+                let receiver = start(receiver(&scenario, folder.path()), &["recv", &address]);
+                let sender = start(sender(&scenario, folder.path()), &["send", &address, &count]);
+                assert_eq!(printed(sender, &what), format!("sent {count} {name}\n"));
                 assert_eq!(printed(receiver, &what), scenario.received, "{what}");
             }
         }

@@ -1,0 +1,60 @@
+//! What a message is.
+
+use psyne::channel::{self, any::Kind};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// What a message is: equal at both ends of a channel.
+#[pyclass(module = "psyne", frozen, eq, from_py_object)]
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Layout(channel::Layout);
+
+#[pymethods]
+impl Layout {
+    /// A struct without fields yet.
+    #[new]
+    fn new(name: &str, size: usize, align: usize) -> Self {
+        Self(channel::Layout::named(name, size, align))
+    }
+
+    /// A number by Rust's name for it.
+    #[staticmethod]
+    fn number(name: &str) -> PyResult<Self> {
+        let unknown =
+            || PyValueError::new_err(format!("{name:?} is no number: u8 … i128, f32, f64"));
+        channel::Layout::number(name).map(Self).ok_or_else(unknown)
+    }
+
+    /// `count` elements one after the other.
+    #[staticmethod]
+    fn array(of: Self, count: usize) -> Self {
+        Self(channel::Layout::array(of.0, count))
+    }
+
+    /// The same with one more field.
+    fn field(&self, name: &str, of: Self) -> Self {
+        Self(self.0.field(name, of.0))
+    }
+
+    /// Bytes of a message.
+    #[getter]
+    fn size(&self) -> usize {
+        self.0.size
+    }
+
+    /// Its alignment in bytes.
+    #[getter]
+    fn align(&self) -> usize {
+        self.0.align
+    }
+
+    fn __repr__(&self) -> String {
+        let channel::Layout { hash, size, align } = self.0;
+        format!("<psyne.Layout of {size} bytes, aligned to {align}, {hash:016x}>")
+    }
+}
+
+/// The pattern that a layout stands for: without one, byte strings of any length.
+pub(crate) fn kind(layout: Option<Layout>) -> Kind {
+    layout.map_or(Kind::Bytes, |layout| Kind::Queue(layout.0))
+}

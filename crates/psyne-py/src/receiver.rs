@@ -1,0 +1,198 @@
+//! The end that receives.
+
+use core::ffi::c_int;
+use core::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use psyne::channel::{self, any};
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::SLICE;
+use crate::error::{Closed, in_use, raise};
+use crate::layout::{Layout, kind};
+use crate::options::{config, time};
+use crate::sender::stats;
+
+/// The receiving end of a channel.
+#[pyclass(module = "psyne")]
+pub(crate) struct Receiver {
+    /// Dropped before the end that it borrows.
+    held: Option<Held>,
+    /// Boxed, so that the message's borrow stays where it is.
+    end: Option<Box<any::Receiver>>,
+}
+
+/// The message that Python looks at.
+struct Held {
+    _message: any::Received<'static>,
+    views: Arc<AtomicUsize>,
+}
+
+/// A message where it lies; its views are read-only.
+#[pyclass(module = "psyne", frozen)]
+pub(crate) struct Message {
+    receiver: Py<Receiver>,
+    start: usize,
+    bytes: usize,
+    /// Views that are alive; the receiver has the same.
+    views: Arc<AtomicUsize>,
+}
+
+impl Receiver {
+    /// The end, once nobody looks at the message before.
+    fn idle(&mut self) -> PyResult<&mut any::Receiver> {
+        if self.held.as_ref().is_some_and(|held| held.views.load(Ordering::Acquire) > 0) {
+            return Err(in_use("a view of the message before is alive: `del` it, or copy it"));
+        }
+        self.held = None;
+        self.end.as_deref_mut().ok_or_else(|| PyValueError::new_err("this end is closed"))
+    }
+
+    /// The next message; Python can interrupt the wait.
+    fn next(slf: &Bound<'_, Self>, time: Option<Duration>) -> PyResult<Message> {
+        let py = slf.py();
+        let limit = time.map(|time| Instant::now() + time);
+        let mut receiver = slf.try_borrow_mut()?;
+        let end = receiver.idle()?;
+        let received = loop {
+            let left = limit.map_or(SLICE, |limit| limit.saturating_duration_since(Instant::now()));
+            // SAFETY: only the lifetime changes. The message borrows the boxed end, which is neither
+            // used nor dropped before the message is.
+            let received = py.detach(|| end.recv(Some(left.min(SLICE)))).map(|message| unsafe {
+                mem::transmute::<any::Received<'_>, any::Received<'static>>(message)
+            });
+            match received {
+                Ok(received) => break received,
+                Err(channel::Error::TimedOut) if left > SLICE || limit.is_none() => {
+                    py.check_signals()?;
+                }
+                Err(error) => return Err(raise(py, &error)),
+            }
+        };
+        let views = Arc::new(AtomicUsize::new(0));
+        let (start, bytes) = (received.as_ptr() as usize, received.len());
+        receiver.held = Some(Held { _message: received, views: views.clone() });
+        Ok(Message { receiver: slf.clone().unbind(), start, bytes, views })
+    }
+}
+
+#[pymethods]
+impl Receiver {
+    #[new]
+    #[pyo3(signature = (address, layout=None, *, wait="adaptive"))]
+    fn new(py: Python<'_>, address: &str, layout: Option<Layout>, wait: &str) -> PyResult<Self> {
+        let config = config(None, wait, true)?;
+        let opened = py.detach(|| any::Receiver::open(address, &kind(layout), &config));
+        let end = opened.map_err(|error| raise(py, &error))?;
+        Ok(Self { held: None, end: Some(Box::new(end)) })
+    }
+
+    /// Waits for the next message and lends it where it lies.
+    #[pyo3(signature = (timeout=None))]
+    fn recv(slf: Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Message> {
+        Self::next(&slf, time(timeout)?)
+    }
+
+    /// What was done so far.
+    fn stats<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        stats(py, self.idle()?.stats())
+    }
+
+    /// Closes the end; what was not received is lost.
+    fn close(&mut self) -> PyResult<()> {
+        if self.end.is_some() {
+            self.idle()?;
+        }
+        self.end = None;
+        Ok(())
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// The next message; the end of the channel is the end of the loop.
+    fn __next__(slf: Bound<'_, Self>) -> PyResult<Option<Message>> {
+        match Self::next(&slf, None) {
+            Err(error) if error.is_instance_of::<Closed>(slf.py()) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_error))]
+    fn __exit__(&mut self, _error: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.close()
+    }
+}
+
+impl Message {
+    /// Whether the receiver has not gone on.
+    fn is_held(&self, py: Python<'_>) -> PyResult<bool> {
+        let receiver = self.receiver.bind(py).try_borrow()?;
+        Ok(receiver.held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.views, &self.views)))
+    }
+}
+
+#[pymethods]
+impl Message {
+    /// Frees its room; its views must be gone. What was received next is not touched.
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        if self.views.load(Ordering::Acquire) > 0 {
+            return Err(in_use("a view of the message is alive: `del` it first"));
+        }
+        if self.is_held(py)? {
+            self.receiver.bind(py).try_borrow_mut()?.held = None;
+        }
+        Ok(())
+    }
+
+    fn __len__(&self) -> usize {
+        self.bytes
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_error))]
+    fn __exit__(&self, py: Python<'_>, _error: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.release(py)
+    }
+
+    /// # Safety
+    /// Python calls it with a view to be filled.
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let message = slf.get();
+        if !message.is_held(slf.py())? {
+            return Err(in_use("the message was released: its room is the sender's again"));
+        }
+        let (start, bytes) = (message.start as *mut _, message.bytes as ffi::Py_ssize_t);
+        // SAFETY: Python hands a view over to be filled; the message stays where it is while there
+        // are views, the view keeps this object alive and so the receiver, and it is read-only.
+        let failed = unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, bytes, 1, flags) };
+        if failed != 0 {
+            return Err(PyErr::fetch(slf.py()));
+        }
+        message.views.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// # Safety
+    /// Python calls it once for each view that was filled.
+    unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
+        self.views.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,145 @@
+"""What Python can do with a channel, and what it is kept from. PYTHONPATH has the package."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+import numpy
+import psyne
+
+Tick = psyne.Struct("Tick", instrument="u64", price="f64")
+
+
+class Channels(unittest.TestCase):
+    def setUp(self):
+        self.address = f"memory://{self.id()[-40:]}-{os.getpid()}"
+
+    def pair(self, layout=None, **options):
+        receiver = psyne.Receiver(self.address, layout)
+        sender = psyne.Sender(self.address, layout, **options)
+        self.addCleanup(gc.collect)
+        return sender, receiver
+
+    def test_an_array_is_a_view_of_the_message(self):
+        sender, receiver = self.pair(slots=4096)
+        with sender.loan(4096) as room:
+            numpy.frombuffer(room, numpy.float32)[:] = 1.5
+        message = receiver.recv()
+        array = numpy.frombuffer(message, numpy.float32)
+        self.assertEqual(array.sum(), 1.5 * 1024)
+        self.assertFalse(array.flags.owndata)
+        self.assertFalse(array.flags.writeable)
+        self.assertEqual(array.ctypes.data % 64, 0)
+
+    def test_what_is_looked_at_is_not_taken_away(self):
+        sender, receiver = self.pair()
+        sender.send(b"one")
+        sender.send(b"two")
+        message = receiver.recv()
+        view = memoryview(message)
+        for attempt in (message.release, receiver.recv, receiver.close):
+            self.assertRaises(BufferError, attempt)
+        self.assertEqual(bytes(view), b"one")
+        view.release()
+        self.assertEqual(bytes(receiver.recv()), b"two")
+        self.assertRaises(BufferError, memoryview, message)
+
+    def test_a_loan_is_sent_once_or_never(self):
+        sender, receiver = self.pair()
+        with self.assertRaises(KeyError), sender.loan(3):
+            raise KeyError
+        loan = sender.loan(3)
+        self.assertRaises(BufferError, sender.send, b"x")
+        view = memoryview(loan)
+        self.assertRaises(BufferError, loan.commit)
+        view[:] = b"abc"
+        view.release()
+        loan.commit()
+        self.assertRaises(ValueError, loan.commit)
+        self.assertRaises(BufferError, memoryview, loan)
+        forgotten = sender.loan(3)
+        del forgotten
+        sender.send(b"def")
+        self.assertEqual(bytes(receiver.recv()), b"abc")
+        self.assertEqual(bytes(receiver.recv()), b"def")
+        self.assertRaises(psyne.TimedOut, receiver.recv, timeout=0.01)
+
+    def test_a_loop_ends_with_the_channel(self):
+        sender, receiver = self.pair(Tick.layout)
+        with sender:
+            for number in range(5):
+                sender.send(Tick.pack(instrument=number, price=0.5))
+        ticks = [Tick.unpack(message) for message in receiver]
+        self.assertEqual([tick.instrument for tick in ticks], [0, 1, 2, 3, 4])
+        with self.assertRaises(psyne.Closed) as raised:
+            receiver.recv()
+        self.assertEqual(raised.exception.code, "closed")
+
+    def test_structs_are_numpy_records_too(self):
+        Pose = psyne.Struct("Pose", time_us="u64", values=("f32", 6))
+        self.assertEqual(Pose.dtype.itemsize, Pose.layout.size)
+        packed = Pose.pack(7, (1, 2, 3, 4, 5, 6))
+        self.assertEqual(numpy.frombuffer(packed, Pose.dtype)["values"].sum(), 21)
+        self.assertEqual(Pose.unpack(packed).values, (1, 2, 3, 4, 5, 6))
+        self.assertRaises(ValueError, psyne.Struct, "Gap", small="u8", large="u64")
+        self.assertRaises(ValueError, Pose.pack, 7, (1, 2))
+
+    def test_misuse_is_said(self):
+        self.assertRaises(psyne.Error, psyne.Receiver, "tcp://x")
+        self.assertRaises(ValueError, psyne.Sender, self.address, wait="forever")
+        sender, receiver = self.pair()
+        self.assertRaises(ValueError, sender.send, numpy.zeros((4, 4))[:, 1])
+        self.assertRaises(TypeError, sender.send, "text")
+        with self.assertRaises(psyne.Error) as raised:
+            sender.send(bytes(1 << 20))
+        self.assertEqual(raised.exception.code, "too_long")
+        self.assertGreater(raised.exception.number, 0)
+        self.assertRaises(ValueError, receiver.recv, timeout=-1)
+        sender.close()
+        self.assertRaises(ValueError, sender.send, b"x")
+
+    def test_a_full_channel_does_what_was_agreed(self):
+        sender, _receiver = self.pair(slots=8, full="refuse")
+        with self.assertRaises(psyne.Full):
+            for _ in range(1000):
+                sender.send(b"x")
+        self.assertGreater(sender.stats()["refused"], 0)
+
+    def test_waiting_leaves_other_threads_running(self):
+        sender, receiver = self.pair()
+        threading.Timer(0.1, lambda: sender.send(b"late")).start()
+        self.assertEqual(bytes(receiver.recv(timeout=30)), b"late")
+
+    def test_ctrl_c_is_heard(self):
+        code = f"import psyne; print('up', flush=True); psyne.Receiver('{self.address}').recv()"
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1)
+        child.stdout.readline()
+        time.sleep(0.2)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=30)
+        self.assertIn(b"KeyboardInterrupt", errors)
+
+    def test_the_death_of_a_process_is_heard(self):
+        address = f"ipc://{self.id()[-40:]}-{os.getpid()}"
+        code = (
+            "import os, psyne, signal;"
+            f"sender = psyne.Sender('{address}');"
+            "sender.send(b'last');"
+            "os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        receiver = psyne.Receiver(address)
+        child = subprocess.Popen([sys.executable, "-c", code])
+        self.assertEqual(bytes(receiver.recv(timeout=30)), b"last")
+        with self.assertRaises(psyne.PeerDied) as raised:
+            receiver.recv(timeout=30)
+        self.assertEqual(raised.exception.number, child.pid)
+        child.wait()
+
+
+if __name__ == "__main__":
+    unittest.main()

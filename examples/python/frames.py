@@ -1,5 +1,5 @@
-"""Byte strings of 64 KiB between two processes, by the fast door: a frame is written where it is read,
-and nothing is copied.
+"""Byte strings of 64 KiB between two processes, by the fast door: a frame is written where it is
+read, and nothing is copied.
 
     python3 frames.py recv ipc://frames
     python3 frames.py send ipc://frames 10000

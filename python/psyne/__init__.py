@@ -59,7 +59,9 @@ class Struct:
             raise ValueError("a struct has fields")
         parsed = {field: _parse(of) for field, of in fields.items()}
         align = max(struct.calcsize(_NUMBERS[number][0]) for number, _ in parsed.values())
-        letters = "".join(f"{count or ''}{_NUMBERS[number][0]}" for number, count in parsed.values())
+        letters = "".join(
+            f"{count or ''}{_NUMBERS[number][0]}" for number, count in parsed.values()
+        )
         self._struct = struct.Struct("=" + letters)
         size = self._struct.size
         if struct.calcsize("@" + letters) != size or size % align:

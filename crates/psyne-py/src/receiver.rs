@@ -61,8 +61,8 @@ impl Receiver {
         let end = receiver.idle()?;
         let received = loop {
             let left = limit.map_or(SLICE, |limit| limit.saturating_duration_since(Instant::now()));
-            // SAFETY: only the lifetime changes. The message borrows the boxed end, which is neither
-            // used nor dropped before the message is.
+            // SAFETY: only the lifetime changes. The message borrows the boxed end, which is
+            // neither used nor dropped before the message is.
             let received = py.detach(|| end.recv(Some(left.min(SLICE)))).map(|message| unsafe {
                 mem::transmute::<any::Received<'_>, any::Received<'static>>(message)
             });

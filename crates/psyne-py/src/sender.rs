@@ -73,7 +73,9 @@ impl Sender {
 impl Sender {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
-    #[pyo3(signature = (address, layout=None, *, slots=None, wait="adaptive", full="block", timeout=None))]
+    #[pyo3(signature = (
+        address, layout=None, *, slots=None, wait="adaptive", full="block", timeout=None
+    ))]
     fn new(
         py: Python<'_>,
         address: &str,

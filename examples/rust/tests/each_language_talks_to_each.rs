@@ -31,9 +31,14 @@ const SCENARIOS: [Scenario; 2] = [
     },
 ];
 
-/// How a scenario's programs are run, by language.
-const LANGUAGES: [(&str, fn(&Scenario, &Path) -> Command); 3] =
-    [("rust", |scenario, _| Command::new(scenario.rust)), ("c", c), ("python", python)];
+/// How a scenario's program is run in some language, with a folder for what that takes.
+type Run = fn(&Scenario, &Path) -> Command;
+
+const LANGUAGES: [(&str, Run); 3] = [("rust", rust), ("c", c), ("python", python)];
+
+fn rust(scenario: &Scenario, _: &Path) -> Command {
+    Command::new(scenario.rust)
+}
 
 /// The C program, built against the library that cargo built beside this test.
 fn c(scenario: &Scenario, folder: &Path) -> Command {

@@ -36,8 +36,8 @@ pub fn insert(codec: Codec, data: &Bytes, sent_at_unix_us: u64) -> Bytes {
     }
 }
 
-/// The time that [`insert`] put into the access unit, in microseconds since the Unix epoch: the last
-/// time, if a recording that was stamped is published again.
+/// The time that [`insert`] put into the access unit, in microseconds since the Unix epoch: the
+/// last time, if a recording that was stamped is published again.
 #[must_use]
 pub fn read(codec: Codec, data: &[u8]) -> Option<u64> {
     match codec {

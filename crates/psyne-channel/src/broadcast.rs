@@ -164,7 +164,7 @@ impl<T: Message> Sender<T> {
         let slots = config.ring_slots().expect("the ring was made of so many") as u64;
         let out = Out { ring, slots, tail: 0, limit: u64::MAX, readers: Vec::new(), slowest: None };
         signal.open(&out);
-        let pressure = Pressure::new(signal, config.full.clone());
+        let pressure = Pressure::new(signal, &config.full);
         Self { out, pressure, config: config.clone(), host, _type: PhantomData }
     }
 

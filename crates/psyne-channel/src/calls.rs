@@ -3,6 +3,8 @@
 //! All of it is atomics, and a slot's words are read by each side only while the state says that
 //! they are its own: a faulty other side makes a wrong value, nothing worse.
 
+use std::time::{Duration, Instant};
+
 use crate::lanes::{Lane, leave, notify};
 use crate::raw::{LINE, Side, Words, load, store};
 use crate::sync::Ordering;
@@ -23,9 +25,15 @@ const STATE_BITS: u32 = 3;
 /// Most calls of one client at a time: a bit each in a word.
 const CALLS_MAX: usize = 64;
 
-/// Looks by which a side that was just served takes the line over, so that it can be written to
-/// when something is found; later looks leave it where it is.
+/// Futile looks by compare-and-swap after which the line is left where it is: its client may be
+/// doing something else, and pays for its return.
 const EAGER: u32 = 512;
+
+/// Requests after which the server measures again how long a line takes to cross: the host moves
+/// cores about, though seldom.
+const PROBE: u64 = 64;
+/// A crossing that takes longer is far. Measured: 50 and 245 ns, and 25 for the clock.
+const FAR: Duration = Duration::from_nanos(150);
 
 /// Requests after which a client's other slots are looked at before the one that is likely.
 const FAIR: u64 = 8;
@@ -98,7 +106,8 @@ impl Calls {
         signal.open(&calls);
         let link = Link::to(&signal);
         let next = Asked { slot: 0, number: 1 };
-        let hatch = Hatch { words, ours, link, slots, taken: None, next, looks: 0, served: 0 };
+        let hatch =
+            Hatch { words, ours, link, slots, taken: None, next, looks: 0, far: false, served: 0 };
         Ok((calls, signal, hatch))
     }
 
@@ -211,6 +220,8 @@ pub(crate) struct Hatch {
     next: Asked,
     /// Futile looks since the last request.
     looks: u32,
+    /// Whether lines took long to cross when that was last measured.
+    far: bool,
     served: u64,
 }
 
@@ -263,9 +274,34 @@ impl Hatch {
         true
     }
 
-    /// Looks at all slots, from the one after the last on.
-    fn scan(&mut self) -> bool {
-        (1..=self.slots).any(|ahead| {
+    /// Takes the call that is most likely the next, if it is there.
+    ///
+    /// Far apart, looking by compare-and-swap is quicker: the line comes once, to be read and to be
+    /// written. Close together it is slower: the client, which looks by loads, has to wait for it.
+    #[inline]
+    fn take_next(&mut self) -> bool {
+        let probe = self.served.is_multiple_of(PROBE);
+        if self.far && !probe {
+            self.looks += 1;
+            return self.looks < EAGER && self.take(self.next);
+        }
+        let state = &self.words.slot(self.next.slot)[0];
+        if state.load(Ordering::Relaxed) != self.next.is(ASKED) {
+            return false;
+        }
+        if !probe {
+            return self.take(self.next);
+        }
+        // The client has the line, too, so that taking it is one crossing.
+        let start = Instant::now();
+        let taken = self.take(self.next);
+        self.far = start.elapsed() > FAR;
+        taken
+    }
+
+    /// Looks at the other slots, from the one after the last on, or at all of them.
+    fn scan(&mut self, all: bool) -> bool {
+        (1..self.slots + usize::from(all)).any(|ahead| {
             let slot = (self.next.slot + ahead) % self.slots;
             let state = self.words.slot(slot)[0].load(Ordering::Relaxed);
             let number = state >> STATE_BITS;
@@ -288,13 +324,8 @@ impl Lane for Hatch {
             return Ok(true);
         }
         // Now and then the other slots come first, or a client's other calls would wait for ever.
-        if self.looks < EAGER && !self.served.is_multiple_of(FAIR) {
-            self.looks += 1;
-            if self.take(self.next) {
-                return Ok(true);
-            }
-        }
-        Ok(self.scan())
+        let fair = self.served % FAIR == FAIR / 2;
+        Ok((!fair && self.take_next()) || self.scan(fair || self.looks >= EAGER))
     }
 
     #[inline]

@@ -94,6 +94,13 @@ pub enum Full {
     },
     /// Asks what to do, each time that there is no room.
     Ask(Ask),
+    /// Waits four times as long as it took lately until there was room, then `Full`. While the
+    /// receiver keeps pace that is as good as blocking; if it stops, each message loses half as
+    /// much time to it as the one before, down to a few microseconds.
+    Adaptive {
+        /// The longest wait, and the first.
+        longest: Duration,
+    },
 }
 
 /// What a callback decides about a full channel.

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::ipc::Member;
 use crate::lanes::{Lane, leave, notify};
+use crate::policy::{Door, Policy};
 use crate::raw::{Consumer, Format, Producer, Side, lane};
 use crate::sync::Ordering;
 use crate::wait::{End, Link, Signal, is_gone, pair};
-use crate::{Ask, Config, Error, Full, Verdict};
+use crate::{Config, Error, Full};
 
 /// What an end has done so far. Kept privately by the end that counts: asking costs the other
 /// nothing.
@@ -63,13 +64,37 @@ impl Room for Producer {
 pub(crate) struct Pressure {
     /// Its waiting and waking.
     pub(crate) signal: Signal,
-    full: Full,
-    refused: u64,
+    policy: Policy,
+}
+
+/// A sender that wants so many slots.
+struct Wanted<'a, R> {
+    signal: &'a mut Signal,
+    ring: &'a mut R,
+    count: u64,
+}
+
+impl<R: Room> Door for Wanted<'_, R> {
+    fn look(&mut self) -> Result<bool, Error> {
+        if self.ring.has_room(self.count)? {
+            return Ok(true);
+        }
+        // A channel without receiver is closed, not full.
+        if is_gone(self.ring.sides().1) {
+            self.signal.succeed(self.ring)?;
+        }
+        self.ring.has_room(self.count)
+    }
+
+    fn block(&mut self, time: Option<Duration>) -> Result<(), Error> {
+        let (limit, count) = (time.map(|time| Instant::now() + time), self.count);
+        self.signal.block(self.ring, limit, |ring| Ok(ring.has_room(count)?.then_some(())))
+    }
 }
 
 impl Pressure {
-    pub(crate) fn new(signal: Signal, full: Full) -> Self {
-        Self { signal, full, refused: 0 }
+    pub(crate) fn new(signal: Signal, full: &Full) -> Self {
+        Self { signal, policy: Policy::new(full) }
     }
 
     /// Makes sure that `count` slots are free, by whatever the policy allows.
@@ -80,69 +105,19 @@ impl Pressure {
 
     #[cold]
     fn make_room(&mut self, ring: &mut impl Room, count: u64) -> Result<(), Error> {
-        let result = match self.full.clone() {
-            Full::Block => self.block(ring, count, None),
-            Full::BlockFor(time) => self.block(ring, count, Some(time)),
-            Full::Refuse => Err(self.full(ring)),
-            Full::Retry { times, pause } => self.retry(ring, count, (times, pause)),
-            Full::Ask(ask) => self.ask(ring, count, &ask),
-        };
-        self.refused += u64::from(result == Err(Error::Full));
-        result
+        self.policy.make_room(&mut Wanted { signal: &mut self.signal, ring, count })
     }
 
-    fn block(
-        &mut self,
-        ring: &mut impl Room,
-        count: u64,
-        time: Option<Duration>,
-    ) -> Result<(), Error> {
-        let limit = time.map(|time| Instant::now() + time);
-        self.signal.block(ring, limit, |ring| Ok(ring.has_room(count)?.then_some(())))
+    /// The same if there is room now.
+    #[inline]
+    pub(crate) fn room_now(&mut self, ring: &mut impl Room, count: u64) -> Result<(), Error> {
+        if ring.has_room(count)? { Ok(()) } else { self.look_again(ring, count) }
     }
 
-    fn retry(
-        &mut self,
-        ring: &mut impl Room,
-        count: u64,
-        (times, pause): (u32, Duration),
-    ) -> Result<(), Error> {
-        for time in 0..times {
-            match self.block(ring, count, Some(pause.saturating_mul(1 << time.min(20)))) {
-                Err(Error::TimedOut) => {}
-                other => return other,
-            }
-        }
-        Err(Error::Full)
-    }
-
-    fn ask(&mut self, ring: &mut impl Room, count: u64, ask: &Ask) -> Result<(), Error> {
-        let mut times = 0;
-        while !ring.has_room(count)? {
-            match self.full(ring) {
-                Error::Full => {}
-                other => return Err(other),
-            }
-            times += 1;
-            match ask.decide(times) {
-                Verdict::Again => {}
-                Verdict::Refuse => return Err(Error::Full),
-                Verdict::WaitFor(time) => match self.block(ring, count, Some(time)) {
-                    Err(Error::TimedOut) => {}
-                    other => return other,
-                },
-            }
-        }
-        Ok(())
-    }
-
-    /// What to answer if there is no room: a channel without receiver is closed, not full.
     #[cold]
-    pub(crate) fn full(&mut self, ring: &mut impl Room) -> Error {
-        if !is_gone(ring.sides().1) {
-            return Error::Full;
-        }
-        self.signal.succeed(ring).err().unwrap_or(Error::Full)
+    fn look_again(&mut self, ring: &mut impl Room, count: u64) -> Result<(), Error> {
+        let mut wanted = Wanted { signal: &mut self.signal, ring, count };
+        if wanted.look()? { Ok(()) } else { Err(Error::Full) }
     }
 
     /// As [`room`](Self::room) for a task, which always waits.
@@ -157,7 +132,7 @@ impl Pressure {
     /// What was done so far; `slots` were sent.
     pub(crate) fn stats(&self, slots: u64) -> Stats {
         let (waits, sleeps) = self.signal.counts();
-        Stats { slots, refused: self.refused, waits, sleeps }
+        Stats { slots, refused: self.policy.refused(), waits, sleeps }
     }
 }
 
@@ -174,13 +149,13 @@ impl Tx {
     /// The end of a lane, whose name, if it has one, `member` keeps.
     pub(crate) fn new(lane: Producer, mut signal: Signal, config: &Config, member: Member) -> Self {
         signal.open(&lane);
-        Self { lane, pressure: Pressure::new(signal, config.full.clone()), _member: member }
+        Self { lane, pressure: Pressure::new(signal, &config.full), _member: member }
     }
 
     /// Makes sure that `count` slots are free now.
     #[inline]
     pub(crate) fn room_now(&mut self, count: u64) -> Result<(), Error> {
-        if self.lane.has_free(count)? { Ok(()) } else { Err(self.pressure.full(&mut self.lane)) }
+        self.pressure.room_now(&mut self.lane, count)
     }
 
     /// Makes sure that `count` slots are free, by whatever the policy allows.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use crate::claim::{Hall, In, Out};
 use crate::crowd::Waiter;
 use crate::ends::Stats;
-use crate::policy::{Door, make_room};
-use crate::{Config, Error, Full, Message, Reason};
+use crate::policy::{Door, Policy};
+use crate::{Config, Error, Message, Reason};
 
 /// Opens a queue between threads of this process.
 ///
@@ -40,9 +40,8 @@ pub(crate) fn open<T: Message>(
 pub struct Sender<T: Message> {
     out: Out,
     member: Waiter,
-    full: Full,
+    policy: Policy,
     sent: u64,
-    refused: u64,
     _type: PhantomData<T>,
 }
 
@@ -50,8 +49,8 @@ impl<T: Message> Sender<T> {
     fn join(hall: &Arc<Hall>) -> Result<Self, Error> {
         let member = hall.senders.join(hall.config.wait)?;
         let out = Out::open::<T>(hall, member.index())?;
-        let full = hall.config.full.clone();
-        Ok(Self { out, member, full, sent: 0, refused: 0, _type: PhantomData })
+        let policy = Policy::new(&hall.config.full);
+        Ok(Self { out, member, policy, sent: 0, _type: PhantomData })
     }
 
     /// Another sender to the same receivers.
@@ -114,7 +113,7 @@ impl<T: Message> Sender<T> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let (waits, sleeps) = self.member.counts();
-        Stats { slots: self.sent, refused: self.refused, waits, sleeps }
+        Stats { slots: self.sent, refused: self.policy.refused(), waits, sleeps }
     }
 
     #[inline]
@@ -132,10 +131,7 @@ impl<T: Message> Sender<T> {
 
     #[cold]
     fn make_room(&mut self, count: u64) -> Result<(), Error> {
-        let mut wanted = Wanted { out: &mut self.out, member: &mut self.member, count };
-        let result = make_room(&self.full, &mut wanted);
-        self.refused += u64::from(result == Err(Error::Full));
-        result
+        self.policy.make_room(&mut Wanted { out: &mut self.out, member: &mut self.member, count })
     }
 }
 

@@ -34,6 +34,7 @@ fn refusing_policies_say_full_or_timed_out() {
         (Full::BlockFor(SHORT), Error::TimedOut, SHORT),
         (Full::Retry { times: 3, pause: SHORT }, Error::Full, SHORT * 7),
         (Full::Ask(ask), Error::Full, SHORT * 2),
+        (Full::Adaptive { longest: SHORT }, Error::Full, SHORT),
     ];
     for wait in [Wait::Spin, Wait::Adaptive, Wait::Park] {
         for (full, expected, least) in cases.clone() {
@@ -62,6 +63,7 @@ fn waiting_policies_go_on_when_there_is_room() {
         Full::BlockFor(patient),
         Full::Retry { times: 1, pause: patient },
         Full::Ask(again),
+        Full::Adaptive { longest: patient },
     ];
     for wait in [Wait::Spin, Wait::Adaptive, Wait::Park] {
         for full in policies.clone() {

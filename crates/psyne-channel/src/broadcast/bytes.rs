@@ -51,7 +51,7 @@ pub fn channel(config: &Config) -> Result<Sender, Error> {
     let out = Out(Caster::new(config.ring_slots()?)?);
     let mut signal = Signal::new(config.wait);
     signal.open(&out);
-    let pressure = Pressure::new(signal, config.full.clone());
+    let pressure = Pressure::new(signal, &config.full);
     Ok(Sender { out, pressure, config: config.clone() })
 }
 

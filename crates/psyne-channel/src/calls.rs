@@ -3,6 +3,7 @@
 //! All of it is atomics, and a slot's words are read by each side only while the state says that
 //! they are its own: a faulty other side makes a wrong value, nothing worse.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::lanes::{Lane, leave, notify};
@@ -28,6 +29,9 @@ const CALLS_MAX: usize = 64;
 /// Futile looks by compare-and-swap after which the line is left where it is: its client may be
 /// doing something else, and pays for its return.
 const EAGER: u32 = 512;
+
+/// Looks by compare-and-swap after which all slots are looked at by loads.
+const GLANCE: u32 = 16;
 
 /// Requests after which the server measures again how long a line takes to cross: the host moves
 /// cores about, though seldom.
@@ -274,39 +278,30 @@ impl Hatch {
         true
     }
 
-    /// Takes the call that is most likely the next, if it is there.
-    ///
-    /// Far apart, looking by compare-and-swap is quicker: the line comes once, to be read and to be
-    /// written. Close together it is slower: the client, which looks by loads, has to wait for it.
-    #[inline]
-    fn take_next(&mut self) -> bool {
-        let probe = self.served.is_multiple_of(PROBE);
-        if self.far && !probe {
-            self.looks += 1;
-            return self.looks < EAGER && self.take(self.next);
-        }
-        let state = &self.words.slot(self.next.slot)[0];
-        if state.load(Ordering::Relaxed) != self.next.is(ASKED) {
-            return false;
-        }
-        if !probe {
-            return self.take(self.next);
-        }
-        // The client has the line, too, so that taking it is one crossing.
-        let start = Instant::now();
-        let taken = self.take(self.next);
-        self.far = start.elapsed() > FAR;
-        taken
-    }
-
-    /// Looks at the other slots, from the one after the last on, or at all of them.
-    fn scan(&mut self, all: bool) -> bool {
-        (1..self.slots + usize::from(all)).any(|ahead| {
+    /// Looks at these slots, counted from the one where the next call is most likely.
+    fn scan(&mut self, ahead: Range<usize>) -> bool {
+        for ahead in ahead {
             let slot = (self.next.slot + ahead) % self.slots;
             let state = self.words.slot(slot)[0].load(Ordering::Relaxed);
-            let number = state >> STATE_BITS;
-            state & ((1 << STATE_BITS) - 1) == ASKED && self.take(Asked { slot, number })
-        })
+            let asked = Asked { slot, number: state >> STATE_BITS };
+            if state == asked.is(ASKED) && self.take_timed(asked) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes a request that was seen. Its client has the line, too, so that taking it is one
+    /// crossing: now and then that is measured.
+    #[inline]
+    fn take_timed(&mut self, asked: Asked) -> bool {
+        if !self.served.is_multiple_of(PROBE) {
+            return self.take(asked);
+        }
+        let start = Instant::now();
+        let taken = self.take(asked);
+        self.far = start.elapsed() > FAR;
+        taken
     }
 }
 
@@ -324,8 +319,21 @@ impl Lane for Hatch {
             return Ok(true);
         }
         // Now and then the other slots come first, or a client's other calls would wait for ever.
-        let fair = self.served % FAIR == FAIR / 2;
-        Ok((!fair && self.take_next()) || self.scan(fair || self.looks >= EAGER))
+        let first = usize::from(self.served % FAIR == FAIR / 2);
+        // Far apart, looking by compare-and-swap is quicker: the line comes once, to be read and to
+        // be written. Close together it is slower: the client has to wait for its line.
+        let eager = self.far && first == 0 && !self.served.is_multiple_of(PROBE);
+        if eager && self.looks < EAGER {
+            self.looks += 1;
+            if self.take(self.next) {
+                return Ok(true);
+            }
+            // That slot's next call may have been taken back, and have another number.
+            if self.looks % GLANCE != 0 {
+                return Ok(self.scan(1..self.slots));
+            }
+        }
+        Ok(self.scan(first..first + self.slots))
     }
 
     #[inline]

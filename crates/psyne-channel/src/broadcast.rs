@@ -282,8 +282,8 @@ struct In {
     /// What of `head` the sender was told.
     told: u64,
     lag: Lag,
-    /// Whether it came by a name and has received nothing yet: what was sent before the sender
-    /// heard of it is not its.
+    /// Whether it came by a name and has received nothing yet: a sender may overtake it until it
+    /// hears that it has to wait, and what was sent before is not for this receiver.
     fresh: bool,
 }
 
@@ -339,7 +339,7 @@ impl In {
         let tail = self.ring.side().position().load(Ordering::Acquire);
         let kept = self.slots - (self.slots / 8).max(1);
         match tail.checked_sub(kept).and_then(|next| next.checked_sub(self.head)) {
-            Some(lost) if lost > 0 && self.fresh => {
+            Some(lost) if lost > 0 && self.fresh && self.lag == Lag::Block => {
                 self.head += lost;
                 Ok(())
             }

@@ -224,6 +224,13 @@ impl Rx {
         if self.lane.has(1)? { Ok(true) } else { self.look_again() }
     }
 
+    /// The same, where nothing else can be said.
+    #[inline]
+    pub(crate) fn has_more(&mut self) -> bool {
+        let lane = &mut self.lane;
+        lane.has(1).unwrap_or(false) || (self.signal.take_in(lane) && lane.has(1).unwrap_or(false))
+    }
+
     /// Nothing there: a good moment to say what is free, and to see whether anybody is left.
     #[inline]
     fn look_again(&mut self) -> Result<bool, Error> {

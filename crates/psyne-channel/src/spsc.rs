@@ -357,7 +357,7 @@ impl<T: Message> Drain<'_, T> {
         self.rx.release(self.taken);
         self.left = self.left.saturating_sub(self.taken);
         self.taken = 0;
-        self.left > 0 && self.rx.lane.has(1).unwrap_or(false)
+        self.left > 0 && self.rx.has_more()
     }
 }
 

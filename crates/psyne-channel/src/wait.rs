@@ -411,6 +411,16 @@ impl Signal {
         }
     }
 
+    /// Goes on with who came, if there is nothing to be said of the one before.
+    pub(crate) fn take_in(&mut self, end: &mut impl Sleeper) -> bool {
+        let said = match end.fate() {
+            Fate::Finished => false,
+            Fate::Died(_) => self.mourned,
+            Fate::Vacant => true,
+        };
+        end.is_alone() && said && self.replace(end).unwrap_or(false)
+    }
+
     /// Goes on with the next other side, if one came.
     fn replace(&mut self, end: &mut impl Sleeper) -> Result<bool, Error> {
         let desk = self.desk.as_ref().ok_or(Error::Closed(Reason::Finished))?;

@@ -1,0 +1,243 @@
+//! What a channel promises, whatever lies between its ends: one suite for every transport. A new
+//! transport adds a `Transport` and a line at the end.
+
+mod process;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use process::name;
+use psyne_channel::{Config, Error, Full, Message, Reason, Wait, broadcast, bytes, latest, spsc};
+
+const FINISHED: Error = Error::Closed(Reason::Finished);
+
+type Wide = [u64; 12];
+
+/// Opens both ends of each pattern.
+trait Transport {
+    fn queue<T: Message>(config: &Config) -> (spsc::Sender<T>, spsc::Receiver<T>);
+    fn strings(config: &Config) -> (bytes::Sender, bytes::Receiver);
+    /// With one receiver that blocks, then one that skips.
+    fn broadcast(config: &Config) -> (broadcast::Sender<Wide>, [broadcast::Receiver<Wide>; 2]);
+    fn latest() -> (latest::Writer<Wide>, latest::Reader<Wide>);
+}
+
+/// Both ends made at once.
+struct Pair;
+
+impl Transport for Pair {
+    fn queue<T: Message>(config: &Config) -> (spsc::Sender<T>, spsc::Receiver<T>) {
+        spsc::channel(config).unwrap()
+    }
+
+    fn strings(config: &Config) -> (bytes::Sender, bytes::Receiver) {
+        bytes::channel(config).unwrap()
+    }
+
+    fn broadcast(config: &Config) -> (broadcast::Sender<Wide>, [broadcast::Receiver<Wide>; 2]) {
+        let mut sender = broadcast::channel(config).unwrap();
+        let lags = [broadcast::Lag::Block, broadcast::Lag::Skip];
+        let receivers = lags.map(|lag| sender.subscribe(lag).unwrap());
+        (sender, receivers)
+    }
+
+    fn latest() -> (latest::Writer<Wide>, latest::Reader<Wide>) {
+        latest::channel(&Config::default()).unwrap()
+    }
+}
+
+/// By a name: `IPC` or within the process, the receiving end first or last.
+struct Named<const IPC: bool, const EARLY: bool>;
+
+fn address(ipc: bool) -> String {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let what = name(&format!("same/{}", LAST.fetch_add(1, Ordering::Relaxed)));
+    format!("{}://{what}", if ipc { "ipc" } else { "memory" })
+}
+
+/// Opens one and the other in this order, or the other first.
+fn both<A, B>(early: bool, a: impl FnOnce() -> A, b: impl FnOnce() -> B) -> (A, B) {
+    if early {
+        let b = b();
+        (a(), b)
+    } else {
+        (a(), b())
+    }
+}
+
+impl<const IPC: bool, const EARLY: bool> Transport for Named<IPC, EARLY> {
+    fn queue<T: Message>(config: &Config) -> (spsc::Sender<T>, spsc::Receiver<T>) {
+        let at = address(IPC);
+        let tx = || spsc::Sender::open(&at, config).unwrap();
+        both(EARLY, tx, || spsc::Receiver::open(&at, config).unwrap())
+    }
+
+    fn strings(config: &Config) -> (bytes::Sender, bytes::Receiver) {
+        let at = address(IPC);
+        let tx = || bytes::Sender::open(&at, config).unwrap();
+        both(EARLY, tx, || bytes::Receiver::open(&at, config).unwrap())
+    }
+
+    fn broadcast(config: &Config) -> (broadcast::Sender<Wide>, [broadcast::Receiver<Wide>; 2]) {
+        let at = address(IPC);
+        let lags = [broadcast::Lag::Block, broadcast::Lag::Skip];
+        let tx = || broadcast::Sender::open(&at, config).unwrap();
+        let rx = || lags.map(|lag| broadcast::Receiver::open(&at, lag, config).unwrap());
+        let (mut sender, receivers) = both(EARLY, tx, rx);
+        while sender.receivers() < 2 {
+            std::thread::yield_now();
+        }
+        (sender, receivers)
+    }
+
+    fn latest() -> (latest::Writer<Wide>, latest::Reader<Wide>) {
+        let (at, config) = (address(IPC), Config::default());
+        let tx = || latest::Writer::open(&at, &config).unwrap();
+        both(EARLY, tx, || latest::Reader::open(&at, &config).unwrap())
+    }
+}
+
+fn config(wait: Wait) -> Config {
+    Config { slots: 8, wait, full: Full::Block, ..Config::default() }
+}
+
+/// What was sent arrives in order, through both doors; a loan that is dropped was never sent.
+fn queues_keep_order<X: Transport, T: Message + PartialEq + std::fmt::Debug>(of: fn(u64) -> T) {
+    for wait in [Wait::Spin, Wait::Adaptive, Wait::Park] {
+        let (mut sender, mut receiver) = X::queue::<T>(&config(wait));
+        let thread = std::thread::spawn(move || {
+            for number in (0..3_000).step_by(3) {
+                sender.send(of(number)).unwrap();
+                *sender.loan().unwrap() = of(u64::MAX);
+                let mut batch = sender.batch(2).unwrap();
+                batch.push(of(number + 1)).unwrap();
+                batch.push(of(number + 2)).unwrap();
+                batch.commit().unwrap();
+            }
+            while sender.unread().is_ok_and(|unread| unread > 0) {
+                std::thread::yield_now();
+            }
+        });
+        let mut next = 0;
+        while next < 3_000 {
+            assert_eq!(receiver.recv(), Ok(of(next)));
+            next += 1;
+            for message in receiver.drain() {
+                assert_eq!(message, of(next));
+                next += 1;
+            }
+        }
+        assert_eq!(receiver.recv(), Err(FINISHED));
+        thread.join().unwrap();
+    }
+}
+
+/// Nothing is there, or no room: said at once or after the time given, and nothing is lost by it.
+fn queues_say_why_not<X: Transport>() {
+    let full = Full::BlockFor(Duration::from_millis(1));
+    let (mut sender, mut receiver) = X::queue::<u64>(&Config { full, ..config(Wait::Adaptive) });
+    assert_eq!(receiver.try_recv(), Ok(None));
+    assert_eq!(receiver.recv_timeout(Duration::from_millis(1)), Err(Error::TimedOut));
+    let sent = (0..100).take_while(|number| sender.try_send(*number).is_ok()).count() as u64;
+    assert!((8..100).contains(&sent), "{sent}");
+    assert_eq!(sender.try_send(sent), Err(Error::Full));
+    assert_eq!(sender.send(sent), Err(Error::TimedOut));
+    assert_eq!(receiver.recv(), Ok(0));
+    assert_eq!(receiver.drain().collect::<Vec<_>>(), (1..sent).collect::<Vec<_>>());
+    sender.send(sent).unwrap();
+    assert_eq!(receiver.recv(), Ok(sent));
+    drop(receiver);
+    assert_eq!(sender.send(0), Err(FINISHED));
+}
+
+/// Strings of every length that fits arrive as they were; a longer one is refused.
+fn strings_are_whole<X: Transport>() {
+    let (mut sender, mut receiver) = X::strings(&config(Wait::Adaptive));
+    let bytes_max = sender.bytes_max();
+    for bytes in (0..=bytes_max).chain((0..=bytes_max).rev()) {
+        let string: Vec<u8> = (0..bytes).map(|at| (at * 7 + bytes) as u8).collect();
+        sender.send(&string).unwrap();
+        assert_eq!(receiver.recv().unwrap()[..], string);
+    }
+    let long = vec![0; bytes_max + 1];
+    assert_eq!(sender.send(&long).unwrap_err().code(), "too_long");
+    drop(sender);
+    assert_eq!(receiver.recv().map(drop), Err(FINISHED));
+}
+
+/// Who blocks hears everything, who skips how much it missed.
+fn broadcasts_reach_all<X: Transport>() {
+    let (mut sender, [mut all, mut some]) = X::broadcast(&config(Wait::Adaptive));
+    let thread = std::thread::spawn(move || {
+        for number in 0..2_000 {
+            assert_eq!(all.recv(), Ok([number; 12]));
+        }
+        assert_eq!(all.recv(), Err(FINISHED));
+    });
+    (0..2_000).for_each(|number| sender.send([number; 12]).unwrap());
+    drop(sender);
+    thread.join().unwrap();
+    let mut heard = 0;
+    let end = loop {
+        match some.recv() {
+            Ok(message) => {
+                assert_eq!(message, [heard; 12]);
+                heard += 1;
+            }
+            Err(Error::Lagged(lost)) => heard += lost,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((heard, end), (2_000, FINISHED));
+}
+
+/// Never older, never torn, and the last one stays.
+fn latest_is_the_newest<X: Transport>() {
+    let (mut writer, mut reader) = X::latest();
+    assert_eq!(reader.get(), None);
+    let thread = std::thread::spawn(move || {
+        let mut last = 0;
+        while let Ok(value) = reader.changed() {
+            assert!(value == [value[0]; 12] && value[0] > last, "{last} {value:?}");
+            last = value[0];
+        }
+        (last, reader.get())
+    });
+    (1..=2_000).for_each(|number| writer.set([number; 12]));
+    // A guest that has not been let in yet would find nobody.
+    std::thread::sleep(Duration::from_millis(50));
+    writer.set([2_001; 12]);
+    std::thread::sleep(Duration::from_millis(50));
+    drop(writer);
+    assert_eq!(thread.join().unwrap(), (2_001, Some([2_001; 12])));
+}
+
+macro_rules! conforms {
+    ($($name:ident: $transport:ty;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn queues() {
+                queues_keep_order::<$transport, u64>(|number| number);
+                queues_keep_order::<$transport, Wide>(|number| [number; 12]);
+                queues_say_why_not::<$transport>();
+                strings_are_whole::<$transport>();
+            }
+
+            #[test]
+            fn one_to_many() {
+                broadcasts_reach_all::<$transport>();
+                latest_is_the_newest::<$transport>();
+            }
+        }
+    )*};
+}
+
+conforms! {
+    pair: Pair;
+    memory: Named<false, false>;
+    memory_receiver_first: Named<false, true>;
+    ipc: Named<true, false>;
+    ipc_receiver_first: Named<true, true>;
+}

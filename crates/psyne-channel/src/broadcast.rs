@@ -22,6 +22,7 @@ use crate::wait::{End, Link, Signal, is_gone, leave};
 use crate::{Config, Error, Message};
 
 pub mod bytes;
+pub mod values;
 
 /// Words of a slot before its message.
 const HEAD_WORDS: usize = 1;

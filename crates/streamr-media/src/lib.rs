@@ -4,6 +4,8 @@ pub mod amf;
 pub mod cmaf;
 pub mod codec;
 mod error;
+/// Stands on psyne's channels, which are Linux's so far.
+#[cfg(target_os = "linux")]
 pub mod fanout;
 pub mod flv;
 pub mod hls;

@@ -146,8 +146,8 @@ mod tests {
         for framing in [Framing::Rtmp, Framing::Flv] {
             let mut reader = Reader::new(framing, Bytes::from_static(b"hello"));
             let mut sent = 0;
-            while let Some(shared) = reader.share(writer.window()) {
-                assert_eq!(Some(&shared[..]), reader.peek(writer.window()));
+            while let Some(shared) = reader.share(&writer.window()) {
+                assert_eq!(Some(&shared[..]), reader.peek(&writer.window()));
                 reader.advance(1);
                 sent += 1;
             }

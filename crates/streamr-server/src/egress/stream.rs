@@ -77,7 +77,7 @@ impl Stream {
     /// Bytes of media held for players that join or lag.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
-        self.lock().window().bytes()
+        self.lock().bytes()
     }
 
     pub(super) fn id(&self) -> u64 {
@@ -100,9 +100,7 @@ impl Stream {
     /// Brings a shard's copy of the window up to date.
     pub(super) fn catch_up(&self, shard: usize, window: &mut Window) {
         self.flags[shard].told.store(false, Ordering::Release);
-        let mut writer = self.lock();
-        writer.seal();
-        window.follow(writer.window());
+        self.follow(window);
     }
 
     /// The shard's first copy of the window.
@@ -110,15 +108,14 @@ impl Stream {
     pub fn window(&self) -> Window {
         let mut writer = self.lock();
         writer.seal();
-        writer.window().clone()
+        writer.window()
     }
 
     /// Brings such a copy up to date, for whoever is fed outside the engine: a player by HTTP/2, a
     /// transcoder.
     pub fn follow(&self, window: &mut Window) {
-        let mut writer = self.lock();
-        writer.seal();
-        window.follow(writer.window());
+        self.lock().seal();
+        window.refresh();
     }
 
     fn tell(&self) {

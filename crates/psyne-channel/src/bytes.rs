@@ -4,6 +4,8 @@
 //! to 56 bytes follow it in its line, longer ones begin at the next line and so are aligned to 64
 //! bytes. What is left at the end of the ring when a string does not fit there is skipped.
 
+mod stream;
+
 use core::future::poll_fn;
 use core::ops::{Deref, DerefMut};
 use core::task::{Context, Poll};
@@ -13,6 +15,8 @@ use crate::desk::{Pattern, Terms};
 use crate::ends::{self, Rx, Stats, Tx};
 use crate::raw::{self, Format, LINE, view_mut};
 use crate::{Config, Error, Layout, ipc};
+
+pub use stream::{Reader, Writer};
 
 const HEADER_BYTES: usize = 8;
 /// In a header: not a string, but lines to be skipped.

@@ -32,6 +32,7 @@ pub mod plain;
 pub mod request;
 pub mod spmc;
 pub mod spsc;
+pub mod tensor;
 
 pub use config::{Ask, Config, Full, Verdict, Wait};
 pub use ends::Stats;

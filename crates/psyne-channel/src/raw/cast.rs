@@ -368,6 +368,11 @@ impl Listener {
         assert!(count <= self.contiguous(), "lines side by side are lent");
     }
 
+    /// Lines of the ring.
+    pub(crate) fn lines_max(&self) -> u64 {
+        self.ring.lines
+    }
+
     /// Lines that are there by the last news.
     #[inline]
     pub(crate) fn ready(&self) -> u64 {

@@ -160,6 +160,18 @@ pub(crate) fn view<T: Message>(bytes: &[u8]) -> &T {
     unsafe { &*start }
 }
 
+/// The messages that all of the bytes are; nothing if they are not aligned or not whole.
+#[inline]
+pub(crate) fn slice<T: Message>(bytes: &[u8]) -> Option<&[T]> {
+    let start = bytes.as_ptr().cast::<T>();
+    if size_of::<T>() == 0 || !bytes.len().is_multiple_of(size_of::<T>()) || !start.is_aligned() {
+        return None;
+    }
+    // SAFETY: checked above: aligned, and as many whole T as there are bytes for, which `bytes`
+    // keeps alive and unwritten for the lifetime of the result; any initialised bytes are a T.
+    Some(unsafe { core::slice::from_raw_parts(start, bytes.len() / size_of::<T>()) })
+}
+
 /// A copy of the message that the first bytes are, each read once: whatever another process does to
 /// them meanwhile, the copy stays what it is.
 ///

@@ -30,9 +30,6 @@ const CALLS_MAX: usize = 64;
 /// doing something else, and pays for its return.
 const EAGER: u32 = 512;
 
-/// Looks by compare-and-swap after which all slots are looked at by loads.
-const GLANCE: u32 = 16;
-
 /// Requests after which the server measures again how long a line takes to cross: the host moves
 /// cores about, though seldom.
 const PROBE: u64 = 64;
@@ -264,18 +261,26 @@ impl Hatch {
         }
     }
 
+    /// Takes a request, or says which state its slot has.
     #[inline]
-    fn take(&mut self, asked: Asked) -> bool {
+    fn take(&mut self, asked: Asked) -> Result<(), u64> {
         let state = &self.words.slot(asked.slot)[0];
         let (from, to) = (asked.is(ASKED), asked.is(TAKEN));
-        if state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            return false;
-        }
+        state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed)?;
         self.taken = Some(asked);
         self.next = Asked { number: asked.number + 1, ..asked };
         self.looks = 0;
         self.served += 1;
-        true
+        Ok(())
+    }
+
+    /// Takes what lies in the slot of the next call, whatever its number: if one was taken back it
+    /// is not the one that was guessed.
+    #[inline]
+    fn take_likely(&mut self) -> bool {
+        let Err(state) = self.take(self.next) else { return true };
+        let asked = Asked { number: state >> STATE_BITS, ..self.next };
+        state == asked.is(ASKED) && self.take(asked).is_ok()
     }
 
     /// Looks at these slots, counted from the one where the next call is most likely.
@@ -296,10 +301,10 @@ impl Hatch {
     #[inline]
     fn take_timed(&mut self, asked: Asked) -> bool {
         if !self.served.is_multiple_of(PROBE) {
-            return self.take(asked);
+            return self.take(asked).is_ok();
         }
         let start = Instant::now();
-        let taken = self.take(asked);
+        let taken = self.take(asked).is_ok();
         self.far = start.elapsed() > FAR;
         taken
     }
@@ -325,13 +330,7 @@ impl Lane for Hatch {
         let eager = self.far && first == 0 && !self.served.is_multiple_of(PROBE);
         if eager && self.looks < EAGER {
             self.looks += 1;
-            if self.take(self.next) {
-                return Ok(true);
-            }
-            // That slot's next call may have been taken back, and have another number.
-            if self.looks % GLANCE != 0 {
-                return Ok(self.scan(1..self.slots));
-            }
+            return Ok(self.take_likely() || self.scan(1..self.slots));
         }
         Ok(self.scan(first..first + self.slots))
     }

@@ -75,6 +75,10 @@ impl Seat {
 
     /// Looks for the host, once.
     pub(super) fn seek(&mut self, watch: &mut Watch<'_>) {
+        // Who opens and the thread both look: one of them has found it already.
+        if !self.seeks() {
+            return;
+        }
         let Door::Guest(address) = &self.door else { return };
         let address = address.clone();
         match self.try_host(&address, watch) {

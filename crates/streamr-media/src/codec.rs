@@ -230,6 +230,20 @@ fn cropped(format: &'static str, size: (u64, u64), crop: (u64, u64)) -> Result<(
         .ok_or_else(|| Error::malformed(format, "picture is empty or wider than 65,535 pixels"))
 }
 
+/// What follows the header of a sequence parameter set, without emulation prevention.
+fn sequence_set(
+    format: &'static str,
+    unit: &[u8],
+    (is_one, header_bytes): (bool, usize),
+) -> Result<Vec<u8>, Error> {
+    if !is_one {
+        return Err(Error::malformed(format, "not a sequence parameter set"));
+    }
+    let mut payload = nal::unescape(parameter_set(format, unit)?);
+    payload.drain(..header_bytes.min(payload.len()));
+    Ok(payload)
+}
+
 fn parameter_set<'a>(format: &'static str, unit: &'a [u8]) -> Result<&'a [u8], Error> {
     if unit.len() > PARAMETER_SET_BYTES_MAX {
         return Err(Error::malformed(format, "parameter set is longer than 65,535 bytes"));

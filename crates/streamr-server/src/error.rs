@@ -61,6 +61,17 @@ pub enum Error {
          folder (`chown`, `chmod u+w`), or remount the disk read-write"
     )]
     StoreReadOnly(String),
+    /// The disk under the database refuses.
+    #[error(
+        "the database {path} cannot be read or written ({reason}): its disk fails or has become \
+         read-only; look at `dmesg`, then remount or replace it. Broadcasts go on meanwhile"
+    )]
+    StoreDisk {
+        /// Which database.
+        path: String,
+        /// SQLite's words.
+        reason: String,
+    },
     /// No space is left for the database.
     #[error("the disk that holds the database {0} is full: free some space, or move data.dir")]
     StoreFull(String),
@@ -124,6 +135,7 @@ impl Error {
             Self::StoreLocked(_) => "store_locked",
             Self::StoreReadOnly(_) => "store_read_only",
             Self::StoreFull(_) => "store_full",
+            Self::StoreDisk { .. } => "store_disk",
             Self::StoreNewer(_) => "store_newer",
             Self::StoreDamaged(_) => "store_damaged",
             Self::Store { .. } => "store",

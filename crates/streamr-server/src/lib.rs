@@ -6,6 +6,7 @@ pub mod config;
 pub mod doctor;
 pub mod egress;
 mod error;
+mod essential;
 pub mod http;
 pub mod ingest;
 pub mod live;

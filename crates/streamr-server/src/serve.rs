@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::config::Part;
 use crate::egress::{Handover, Listener};
+use crate::essential::Essential;
 use crate::http::tls::Certs;
 use crate::http::{self, AdminToken, Media};
 use crate::ingest::Ingest;
@@ -109,7 +110,10 @@ impl Server {
     pub async fn run(self) {
         let mut parts = JoinSet::new();
         let (web, handovers) = (self.web, self.handovers);
-        parts.spawn(async move { web.take(handovers).await });
+        parts.spawn(async move {
+            let _essential = Essential("the HTTP server");
+            web.take(handovers).await;
+        });
         if let Some(certs) = self.certs {
             parts.spawn(certs.watch(self.app.shutdown.clone()));
         }

@@ -85,3 +85,34 @@ fn a_full_disk_stops_no_broadcast_and_what_was_missed_is_caught_up() {
     });
     assert!(!server.log().contains("panicked"), "{}", server.log());
 }
+
+#[test]
+fn a_disk_that_turns_read_only_stops_no_broadcast_and_the_log_says_what_to_do() {
+    let server = Server::start_on_a_disk_that_turns_read_only(&["stream.grace_s=1"]);
+    let first = tools::ffmpeg_publishes(&server.publish_url());
+    server.await_media();
+    server.turn_disk_read_only(true);
+    first.kill();
+    server.eventually("the broadcast ends", || {
+        server.playlist().contains("#EXT-X-ENDLIST").then_some(())
+    });
+    let _second = tools::ffmpeg_publishes(&server.publish_url());
+    server.eventually("the next broadcast is on", || {
+        let playlist = server.playlist();
+        (playlist.contains("#EXTINF") && !playlist.contains("#EXT-X-ENDLIST")).then_some(())
+    });
+    let todo = "its disk fails or has become read-only; look at `dmesg`";
+    server.eventually("the log says what to do", || {
+        let log = server.log();
+        (log.contains("what becomes of them is not kept") && log.contains(todo)).then_some(())
+    });
+    let ready = server.get("/readyz");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains(todo), "{}", ready.text());
+    assert_eq!(server.get("/watch/main").status, 200, "who watches does not notice");
+    server.turn_disk_read_only(false);
+    server.eventually("the store has caught up", || {
+        (server.get("/readyz").status == 200 && server.state() == "live").then_some(())
+    });
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+}

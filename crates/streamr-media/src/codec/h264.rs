@@ -83,11 +83,8 @@ impl Sps {
     /// # Errors
     /// The unit is no sequence parameter set, ends early or states something impossible.
     pub fn parse(unit: &[u8]) -> Result<Self, Error> {
-        if unit_type(unit) != SPS {
-            return Err(Error::malformed(FORMAT, "not a sequence parameter set"));
-        }
-        let payload = nal::unescape(super::parameter_set(FORMAT, unit)?);
-        let bits = &mut Bits::new(FORMAT, payload.get(1..).unwrap_or_default());
+        let payload = super::sequence_set(FORMAT, unit, (unit_type(unit) == SPS, 1))?;
+        let bits = &mut Bits::new(FORMAT, &payload);
         let (profile, constraints, level) = (bits.byte()?, bits.byte()?, bits.byte()?);
         let id = bits.ue_max(31, "SPS id above 31")?;
         let (chroma, luma_bits, chroma_bits) = chroma_format(bits, profile)?;

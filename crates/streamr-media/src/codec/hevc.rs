@@ -66,11 +66,8 @@ impl Sps {
     /// # Errors
     /// The unit is no sequence parameter set, ends early or states something impossible.
     pub fn parse(unit: &[u8]) -> Result<Self, Error> {
-        if unit_type(unit) != SPS {
-            return Err(Error::malformed(FORMAT, "not a sequence parameter set"));
-        }
-        let payload = nal::unescape(super::parameter_set(FORMAT, unit)?);
-        let bits = &mut Bits::new(FORMAT, payload.get(2..).unwrap_or_default());
+        let payload = super::sequence_set(FORMAT, unit, (unit_type(unit) == SPS, 2))?;
+        let bits = &mut Bits::new(FORMAT, &payload);
         bits.skip(4)?;
         let sub_layers = bits.u(3)? as u8 + 1;
         if sub_layers > 7 {

@@ -8,7 +8,7 @@ use super::chunk::{Header, Message, kind};
 use super::command::{self, Command};
 use super::handshake::Handshake;
 use super::link::{Link, user};
-use super::{Closed, Config, Output, Url, limit};
+use super::{Closed, Config, Output, Url};
 use crate::amf::Value;
 use crate::{Error, flv};
 
@@ -128,10 +128,7 @@ impl Client {
         while self.state != State::Closed {
             let Some(message) = self.link.next(&mut input)? else { break };
             self.message(message)?;
-            if self.events.len() > self.config.events_max as usize {
-                let max = self.config.events_max.into();
-                return Err(limit("events_max", self.events.len(), max));
-            }
+            self.config.check_events(self.events.len())?;
         }
         Ok(())
     }

@@ -174,10 +174,7 @@ impl Server {
         while !self.closed {
             let Some(message) = self.link.next(&mut input)? else { break };
             self.message(message)?;
-            if self.events.len() > self.config.events_max as usize {
-                let max = self.config.events_max.into();
-                return Err(limit("events_max", self.events.len(), max));
-            }
+            self.config.check_events(self.events.len())?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use super::mailbox::{Command, Mailbox, Play};
 use super::metrics::Counters;
 use super::shard::{self, Shard};
 use super::{Config, Handover, Link, Listener, Media, Metrics, Stream, Topic};
+use crate::essential::Essential;
 
 /// Makes an engine. Nothing runs until [`Driver::run`] is called; connections that the engine does
 /// not serve itself come out of the receiver.
@@ -61,7 +62,10 @@ impl Driver {
     /// A thread cannot be started, or a shard's epoll fails.
     pub fn run(self) -> io::Result<()> {
         let start = |(index, shard): (usize, Shard)| {
-            thread::Builder::new().name(format!("egress-{index}")).spawn(move || shard.run())
+            thread::Builder::new().name(format!("egress-{index}")).spawn(move || {
+                let _essential = Essential("a shard of the engine that feeds players");
+                shard.run()
+            })
         };
         let threads = self.shards.into_iter().enumerate().map(start);
         let threads = threads.collect::<io::Result<Vec<_>>>()?;

@@ -106,7 +106,10 @@ fn status(error: &Error) -> StatusCode {
             "bad_state" | "busy" => StatusCode::CONFLICT,
             _ => StatusCode::BAD_REQUEST,
         },
-        Error::StoreLocked(_) | Error::StoreFull(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Error::StoreLocked(_)
+        | Error::StoreReadOnly(_)
+        | Error::StoreDisk { .. }
+        | Error::StoreFull(_) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

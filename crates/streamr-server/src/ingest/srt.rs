@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::{srt_filter, stream_id};
 use crate::Shutdown;
+use crate::essential::Essential;
 use crate::live::{Live, Publication, Refused};
 
 /// Limits of the SRT listener.
@@ -114,6 +115,7 @@ impl Srt {
 
     /// Takes callers until shutdown, and waits for those that publish to end.
     pub async fn run(mut self) {
+        let _essential = Essential("the SRT listener");
         let room = Arc::new(Semaphore::new(self.config.connections_max));
         let mut connections = tokio::task::JoinSet::new();
         loop {

@@ -12,6 +12,7 @@ use streamr_core::id::{BroadcastId, StreamName};
 use streamr_core::lifecycle::State;
 use tokio::sync::Notify;
 
+use crate::essential::Essential;
 use crate::time::unix_ms;
 use crate::{Error, Store};
 
@@ -98,6 +99,7 @@ impl Handle {
 impl Keeper {
     /// Writes until the queue is closed and empty.
     pub(super) async fn run(self) {
+        let _essential = Essential("the keeper of what becomes of broadcasts");
         loop {
             let last = self.queue.is_closed();
             while let Some(change) = self.queue.pop() {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::broadcast::{Broadcast, SOURCE};
 use super::publication::{Badge, Publication};
 use super::{Clock, Config, keeper, ladder, sampler, thumbnail};
+use crate::essential::Essential;
 use crate::http::Command;
 use crate::{App, Error, Metrics, egress, store};
 
@@ -418,6 +419,7 @@ impl Driver {
     /// Lets time pass until [`Live::leave_air`] is done and everything is in the store. The server
     /// is shut down if the engine ends before.
     pub async fn run(self) {
+        let _essential = Essential("the clock of broadcasts");
         let Self { live, keeper, shards } = self;
         let (running, ended) = tokio::sync::oneshot::channel::<()>();
         let engine = std::thread::Builder::new().name("egress".to_owned());

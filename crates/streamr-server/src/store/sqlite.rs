@@ -301,6 +301,7 @@ fn fault(path: &str, error: &sqlx::Error) -> Error {
     match code.map(|code| code & 0xff) {
         Some(5 | 6) => Error::StoreLocked(path),
         Some(8 | 3) => Error::StoreReadOnly(path),
+        Some(10) => Error::StoreDisk { path, reason: error.to_string() },
         Some(13) => Error::StoreFull(path),
         Some(11 | 26) => Error::StoreDamaged(path),
         _ => Error::Store { path, reason: error.to_string() },

@@ -34,10 +34,22 @@ pub(crate) struct Server {
     /// The admin token.
     pub(crate) token: String,
     settings: Vec<String>,
-    disk_kib: Option<u32>,
+    disk: Disk,
     dir: TempDir,
     child: Child,
 }
+
+/// What the data folder lies on.
+#[derive(Clone, Copy)]
+enum Disk {
+    Common,
+    /// KiB.
+    Small(u32),
+    TurnsReadOnly,
+}
+
+/// Names the file whose being there makes the database's files read-only, and is its name.
+const READ_ONLY: &str = "TEST_READ_ONLY";
 
 impl Server {
     /// With defaults, apart from ports, the folder, and thumbnails, which cost an ffmpeg each.
@@ -47,13 +59,25 @@ impl Server {
 
     /// With `key=value` settings.
     pub(crate) fn start_with(settings: &[&str]) -> Self {
-        Self::start_on(None, settings)
+        Self::start_on(Disk::Common, settings)
     }
 
     /// With a data folder of its own small file system, which only its process sees: see
     /// [`Server::small_disk`].
     pub(crate) fn start_on_small_disk(kib: u32, settings: &[&str]) -> Self {
-        Self::start_on(Some(kib), settings)
+        Self::start_on(Disk::Small(kib), settings)
+    }
+
+    /// On a disk that [`Server::turn_disk_read_only`] can turn.
+    pub(crate) fn start_on_a_disk_that_turns_read_only(settings: &[&str]) -> Self {
+        Self::start_on(Disk::TurnsReadOnly, settings)
+    }
+
+    /// As the kernel does with a disk that fails: no file can be written any more, open ones included.
+    pub(crate) fn turn_disk_read_only(&self, read_only: bool) {
+        let flag = self.dir.path().join(READ_ONLY);
+        let turned = if read_only { std::fs::write(flag, "") } else { std::fs::remove_file(flag) };
+        turned.expect("our own folder");
     }
 
     /// The way into that file system for the test.
@@ -63,7 +87,7 @@ impl Server {
         PathBuf::from(format!("/proc/{}/root", self.pid())).join(inside)
     }
 
-    fn start_on(disk_kib: Option<u32>, settings: &[&str]) -> Self {
+    fn start_on(disk: Disk, settings: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let (http, rtmp, srt) = (free_tcp(), free_tcp(), free_udp());
         let mut all = vec![
@@ -74,9 +98,9 @@ impl Server {
             "ladder.thumbnails=false".to_owned(),
         ];
         all.extend(settings.iter().map(|&setting| setting.to_owned()));
-        let child = spawn(dir.path(), &all, disk_kib);
+        let child = spawn(dir.path(), &all, disk);
         let (key, token) = (String::new(), String::new());
-        let mut server = Self { http, rtmp, srt, key, token, settings: all, disk_kib, dir, child };
+        let mut server = Self { http, rtmp, srt, key, token, settings: all, disk, dir, child };
         server.await_ready();
         let said = server.said();
         let after = |word: &str| {
@@ -102,7 +126,7 @@ impl Server {
                 std::thread::sleep(LOOK);
             }
             assert!(self.log().contains("is in use"), "it did not start:\n{}", self.log());
-            self.child = spawn(self.dir.path(), &self.settings, self.disk_kib);
+            self.child = spawn(self.dir.path(), &self.settings, self.disk);
         }
         panic!("it did not start in {TRIES} tries:\n{}", self.log());
     }
@@ -110,7 +134,7 @@ impl Server {
     /// Starts it again, with the same ports and the same folder.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.try_wait().expect("our own child").is_some(), "it still runs");
-        self.child = spawn(self.dir.path(), &self.settings, self.disk_kib);
+        self.child = spawn(self.dir.path(), &self.settings, self.disk);
         self.await_ready();
     }
 
@@ -242,14 +266,17 @@ pub(crate) fn streamr(arguments: &[&str]) -> Command {
     command
 }
 
-fn spawn(dir: &Path, settings: &[String], disk_kib: Option<u32>) -> Child {
+fn spawn(dir: &Path, settings: &[String], disk: Disk) -> Child {
     let file = |name: &str| {
         File::options().create(true).append(true).open(dir.join(name)).expect("our own folder")
     };
-    let mut command = match disk_kib {
-        None => streamr(&["serve"]),
-        Some(kib) => on_small_disk(kib, &dir.join("data"), &streamr(&["serve"])),
+    let mut command = match disk {
+        Disk::Common | Disk::TurnsReadOnly => streamr(&["serve"]),
+        Disk::Small(kib) => on_small_disk(kib, &dir.join("data"), &streamr(&["serve"])),
     };
+    if let Disk::TurnsReadOnly = disk {
+        command.env("LD_PRELOAD", tools::shim(dir)).env(READ_ONLY, dir.join(READ_ONLY));
+    }
     command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     command.stdout(file("said")).stderr(file("log")).spawn().expect("the binary of this build")
 }

@@ -1,7 +1,7 @@
 //! Programs of other people: they publish and play as everybody's do.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -189,4 +189,15 @@ impl FlvCheck {
         }
         self.last_ms = Some(ms);
     }
+}
+
+/// A library that, loaded before the system's, refuses to write the database's files while the file
+/// named by `TEST_READ_ONLY` is there, with what a disk says that was remounted read-only.
+pub(crate) fn shim(folder: &Path) -> PathBuf {
+    let (source, library) = (folder.join("shim.c"), folder.join("shim.so"));
+    std::fs::write(&source, include_str!("read_only.c")).expect("our own folder");
+    let paths = [source.display().to_string(), library.display().to_string()];
+    let output = run("cc", &["-shared", "-fPIC", "-O1", "-o", &paths[1], &paths[0], "-ldl"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    library
 }

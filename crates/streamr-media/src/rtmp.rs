@@ -119,6 +119,18 @@ const fn malformed(reason: &'static str) -> crate::Error {
     crate::Error::malformed("RTMP", reason)
 }
 
+impl Config {
+    /// # Errors
+    /// [`crate::Error::Limit`] of `events_max`: nobody takes them.
+    fn check_events(&self, waiting: usize) -> Result<(), crate::Error> {
+        let max = self.events_max;
+        if waiting > max as usize {
+            return Err(limit("events_max", waiting, max.into()));
+        }
+        Ok(())
+    }
+}
+
 fn limit(limit: &'static str, value: usize, max: u64) -> crate::Error {
     crate::Error::Limit { limit, value: value as u64, max }
 }

@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::Part;
 use crate::egress::Link;
+use crate::essential::Essential;
 use crate::http::tls::Certs;
 use crate::live::Live;
 use crate::{App, Error, Shutdown};
@@ -176,6 +177,7 @@ impl Rtmp {
 
     /// Takes connections until shutdown, and waits for those that stand to end.
     pub async fn run(self, tls: Option<TlsAcceptor>) {
+        let _essential = Essential("the RTMP listener");
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {

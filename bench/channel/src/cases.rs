@@ -6,7 +6,7 @@ use psyne::channel::{Full, Wait};
 
 use crate::measure::{Contestant, Samples, interleave};
 use crate::queues::{self, SLOTS, ours, ping_pong, ring, throughput};
-use crate::{floor, iceoryx, kill, many, payload, processes};
+use crate::{fan, floor, iceoryx, kill, many, payload, processes};
 
 type Line = [u64; 8];
 type Small = [u64; 7];
@@ -19,7 +19,7 @@ type Measure = fn(&str, usize) -> Row;
 
 /// Every row, or those whose name has the word in it.
 pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
-    let measured: [(&str, Measure); 11] = [
+    let measured: [(&str, Measure); 12] = [
         ("64 B one way in process", one_way),
         ("64 B one way across processes", across),
         ("64 B one way beside iceoryx2", beside_iceoryx),
@@ -30,18 +30,16 @@ pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
         ("blocking wake", wake),
         ("MPMC, 2 × 2 threads", many_ends),
         ("request-response round trip", calls),
+        ("broadcast to 3 readers", fanned),
         ("kill -9 in a loop", killed),
     ];
-    let missing =
-        [("broadcast to 3 readers", "≥ 2 × three queues", "the pattern does not exist yet")];
     let wanted = |name: &&str| name.contains(only);
-    let rows = measured.iter().filter(|(name, _)| wanted(name)).map(|(name, row)| {
+    let measured = measured.iter().filter(|(name, _)| wanted(name)).map(|(name, row)| {
         let row = row(name, rounds);
         eprintln!("{}", row.line());
         row
     });
-    let missing = missing.iter().filter(|(name, ..)| wanted(name));
-    rows.chain(missing.map(|(name, goal, why)| Row::missing(name, goal, why))).collect()
+    measured.collect()
 }
 
 /// A figure for each placement that was seen: contestant `index`, against the floor (`None`) or the
@@ -281,4 +279,19 @@ fn calls(name: &str, rounds: usize) -> Row {
     let floor = (Goal::AtMostTimes(2.0), Goal::AtMostTimes(2.0));
     all.extend(figures(&samples, ("over the one-way floor ", "ns", 0), None, floor));
     row(name, &all, &samples, "56 B each way; beside two one-way sends of our queue")
+}
+
+fn fanned(name: &str, rounds: usize) -> Row {
+    let contestants: Vec<Contestant<'_>> = vec![
+        ("broadcast", Box::new(|| fan::lines(true))),
+        ("three queues", Box::new(|| fan::lines(false))),
+        ("broadcast of 4 KiB", Box::new(|| fan::strings(4 << 10, true))),
+        ("three queues of 4 KiB", Box::new(|| fan::strings(4 << 10, false))),
+    ];
+    let samples = interleave(rounds, &contestants);
+    let goals = (Goal::TimesPeer(2.0), Goal::TimesPeer(2.0));
+    let two = Some((1, &contestants[..2]));
+    let mut all = figures(&samples, ("64 B ", "M/s", 0), two, goals);
+    all.extend(figures(&samples, ("4 KiB ", "M/s", 2), Some((3, &contestants)), goals));
+    row(name, &all, &samples, "all readers block, and take turns on one core")
 }

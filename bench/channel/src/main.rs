@@ -4,6 +4,7 @@
 //! `bench-channel other …` are other processes, which the former starts.
 
 mod cases;
+mod fan;
 mod floor;
 mod iceoryx;
 mod kill;

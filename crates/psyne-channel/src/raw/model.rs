@@ -144,7 +144,7 @@ impl Words {
 
     /// The same of another region: there is none in a model.
     pub(crate) fn over(region: Region) -> Self {
-        Self { region, slots: Arc::new(Vec::new()) }
+        Self { region, slots: Arc::new(Vec::new()), bells: Arc::new(Vec::new()) }
     }
 
     /// The words of its side.

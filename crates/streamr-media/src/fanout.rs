@@ -5,11 +5,11 @@
 //! ```
 //!
 //! The [`Writer`] cuts tags as they come into immutable [`Batch`]es, which share the bytes of the
-//! tags until the first RTMP reader asks for a batch: then it is framed, once, for all of them. They
-//! are broadcast by `psyne::channel::broadcast::values`, key frames being marks. A [`Window`] is a
-//! follower of that, a queue of reference counts: each thread has its own, and no lock is held while
-//! sockets are written. A [`Reader`] is a position: it costs a player some forty bytes, and whoever
-//! is caught up sends the very same slice.
+//! tags until the first RTMP reader asks for a batch: then it is framed, once, for all of them.
+//! They are broadcast by `psyne::channel::broadcast::values`, key frames being marks. A [`Window`]
+//! is a follower of that, a queue of reference counts: each thread has its own, and no lock is held
+//! while sockets are written. A [`Reader`] is a position: it costs a player some forty bytes, and
+//! whoever is caught up sends the very same slice.
 //!
 //! HTTP-FLV differs from RTMP in a few bytes around each message, so a batch derives its FLV form
 //! from that when the first FLV reader asks for it. Streams without readers pay for neither.

@@ -1,8 +1,8 @@
 //! What the server cannot do without.
 
-/// Held by a thread or task that must not end by a panic: dropped by one, it ends the process, whose
-/// supervisor starts it anew within two seconds. Whatever else panics, a connection above all, ends
-/// alone. docs/decisions/0032-a-panic-ends-one-connection.md says why.
+/// Held by a thread or task that must not end by a panic: dropped by one, it ends the process,
+/// whose supervisor starts it anew within two seconds. Whatever else panics, a connection above
+/// all, ends alone. docs/decisions/0032-a-panic-ends-one-connection.md says why.
 #[derive(Debug)]
 pub(crate) struct Essential(pub(crate) &'static str);
 

@@ -12,7 +12,7 @@ export default () =>
       files[name] = await clip(join(folder, `${name}.mp4`), {
         seconds: 8,
         size,
-        video: `-c:v libx264 -preset ultrafast -profile:v ${name === "before" ? "high" : "baseline"} -g 60`,
+        video: "-c:v libx264 -preset ultrafast -g 60",
         audio: name === "before" ? "-c:a aac" : "-c:a aac -ar 44100",
       });
     const stop = await publish("changes", files.before);

@@ -37,10 +37,10 @@ pub struct Config {
     pub parts_listed_us: i64,
     /// A track that falls behind the others by this, in microseconds, gets `EXT-X-GAP` segments.
     pub lag_us_max: i64,
-    /// Media that is further behind the wall clock than this, in microseconds, for as long, begins a
-    /// discontinuity at the next keyframe, from which `EXT-X-PROGRAM-DATE-TIME` is right again. 3 s:
-    /// longer than an encoder under load or a network needs to make up for a pause, and no more than
-    /// viewers' latency may be shown wrong.
+    /// Media that is further behind the wall clock than this, in microseconds, for as long, begins
+    /// a discontinuity at the next keyframe, from which `EXT-X-PROGRAM-DATE-TIME` is right again. 3
+    /// s: longer than an encoder under load or a network needs to make up for a pause, and no more
+    /// than viewers' latency may be shown wrong.
     pub behind_us_max: i64,
     /// Tracks that are packaged; further ones are ignored. 8: two pictures and six languages.
     pub tracks_max: usize,

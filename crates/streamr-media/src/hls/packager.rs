@@ -273,8 +273,8 @@ impl Packager {
         if next.is_some() {
             let newest = self.cuts_msn + (self.cuts.len() as u64).saturating_sub(1);
             let at_last_cut = state.open_segment().is_some_and(|open| open.msn >= newest);
-            // Where another track has broken off already, this one breaks off with it: a cut of its own
-            // would leave a sliver of a segment between.
+            // Where another track has broken off already, this one breaks off with it: a cut of its
+            // own would leave a sliver of a segment between.
             let breaks_with = |cut: &Cut| cut.discontinuity && !at_last_cut;
             self.breaks |= state.is_started() && !self.cuts.back().is_some_and(breaks_with);
             // Others may have cut later: a segment has one configuration, so this one begins there.
@@ -308,9 +308,9 @@ impl Packager {
         Some(())
     }
 
-    /// Whether a new segment has to be dated anew from this frame on: the publisher stood still, and
-    /// what it sends since is as far behind the wall clock as it stood. A network that stood still
-    /// hands over what it kept, which makes up for it.
+    /// Whether a new segment has to be dated anew from this frame on: the publisher stood still,
+    /// and what it sends since is as far behind the wall clock as it stood. A network that stood
+    /// still hands over what it kept, which makes up for it.
     fn stood_still(&mut self, now: Time, index: usize, (frame, placed): (&Frame, Placed)) -> bool {
         let Some(cut) = self.cuts.back() else { return false };
         let due_us = cut.unix_us_at_zero.saturating_add(placed.dts_us);

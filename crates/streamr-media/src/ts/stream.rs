@@ -115,9 +115,9 @@ impl Stream {
         }
     }
 
-    /// The picture that `pes` completes. Of a stream that is known to split pictures, that is the one
-    /// before, unless `pes` continues it. What continues a picture that is gone is dropped, and so is
-    /// what would make one longer than `pes_bytes_max`.
+    /// The picture that `pes` completes. Of a stream that is known to split pictures, that is the
+    /// one before, unless `pes` continues it. What continues a picture that is gone is dropped, and
+    /// so is what would make one longer than `pes_bytes_max`.
     pub(super) fn joined(&mut self, pes: Pes, config: &super::Config) -> Option<Pes> {
         let codec = self.elementary.codec;
         if !matches!(codec, Codec::H264 | Codec::Hevc) {

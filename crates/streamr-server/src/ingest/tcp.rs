@@ -13,9 +13,9 @@ use crate::egress::Link;
 
 /// A TCP connection, watched by the runtime or not.
 ///
-/// A watched socket wakes the runtime with each packet that arrives, also while nobody wants to know.
-/// Who reads by the clock takes it out of the runtime's epoll by [`Socket::read_unwatched`]; whatever
-/// waits for it puts it back.
+/// A watched socket wakes the runtime with each packet that arrives, also while nobody wants to
+/// know. Who reads by the clock takes it out of the runtime's epoll by [`Socket::read_unwatched`];
+/// whatever waits for it puts it back.
 pub(super) struct Tcp(State);
 
 enum State {

@@ -73,7 +73,8 @@ impl Server {
         Self::start_on(Disk::TurnsReadOnly, settings)
     }
 
-    /// As the kernel does with a disk that fails: no file can be written any more, open ones included.
+    /// As the kernel does with a disk that fails: no file can be written any more, open ones
+    /// included.
     pub(crate) fn turn_disk_read_only(&self, read_only: bool) {
         let flag = self.dir.path().join(READ_ONLY);
         let turned = if read_only { std::fs::write(flag, "") } else { std::fs::remove_file(flag) };

@@ -12,15 +12,21 @@
 // only arrive late, so the lower edge (10th percentile) of `arrival − context time` is taken.
 //
 // Bias. The browser's way from element to worklet and to the screen has its own delays. They are
-// measured by the same means on the sample file itself, played by a plain <video> in the same page,
-// and subtracted: what remains is what ingest, packaging and player have done.
+// measured by the same means on the sample file itself, played by a plain <video> in a page without
+// a player, and subtracted: what remains is what ingest, packaging and player have done.
+//
+// Rounds. Where playback falls between two refreshes of the screen, and how the context's blocks fall
+// between them, is settled anew each time that something starts to play: the same file read ± 17 ms
+// from one start to the next, and a standstill of the machine moved it by a whole frame. So both are
+// measured several times, each from a new start, and the medians compared.
 //
 // Skew is beep minus flash, paired by nearness; positive means that the sound is late.
 import { readFile } from "node:fs/promises";
-import { expect, quantile, until, watch, withPage } from "../harness.mjs";
+import { expect, quantile, until, url, watch, withPage } from "../harness.mjs";
 
 const SAMPLE = process.env.SAMPLE ?? new URL("../../../assets/clapper.mp4", import.meta.url);
-const SECONDS = Number(process.env.SKEW_SECONDS ?? 15);
+const SECONDS = Number(process.env.SKEW_SECONDS ?? 6);
+const ROUNDS = 3;
 const SKEW_MAX_MS = 40;
 
 const WORKLET = `
@@ -40,9 +46,8 @@ registerProcessor("beeps", class extends AudioWorkletProcessor {
   }
 });`;
 
-/** Runs in the page: plays the sample beside the player, for its bias. */
+/** Runs in the page: plays the sample, for its bias. */
 async function addReference(base64) {
-  document.querySelector("streamr-player").pause();
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
   const video = document.createElement("video");
   video.id = "reference";
@@ -54,8 +59,9 @@ async function addReference(base64) {
 
 /** Runs in the page: collects frames, beeps and clock readings for `ms`. */
 async function collect({ ms, worklet, reference }) {
-  const player = document.querySelector("streamr-player");
-  const video = reference ? document.getElementById("reference") : player.video;
+  const video = reference
+    ? document.getElementById("reference")
+    : document.querySelector("streamr-player").video;
   video.muted = false;
   video.volume = 1;
   const audio = new AudioContext({ latencyHint: "interactive" });
@@ -117,25 +123,37 @@ function skews({ frames, beeps, clock }) {
   return found;
 }
 
+/** The median skew of each round that `collected` brings in, ms. */
+async function rounds(collected) {
+  const found = [];
+  for (let round = 0; round < ROUNDS; round += 1) found.push(skews(await collected()));
+  return found.map((round) => quantile(round, 0.5));
+}
+
+const rounded = (values) => values.map((value) => Math.round(value * 10) / 10);
+
 export default () =>
   withPage(
     async (page) => {
       const ms = SECONDS * 1000;
-      await watch(page);
-      await until(page, "ordinary speed", (m) => m.playback_rate === 1);
-      const played = skews(await page.evaluate(collect, { ms, worklet: WORKLET }));
-      await page.evaluate(addReference, await readFile(SAMPLE, "base64"));
-      const bias = skews(await page.evaluate(collect, { ms, worklet: WORKLET, reference: true }));
+      const played = await rounds(async () => {
+        await watch(page);
+        await until(page, "ordinary speed", (m) => m.playback_rate === 1);
+        return page.evaluate(collect, { ms, worklet: WORKLET });
+      });
+      const sample = await readFile(SAMPLE, "base64");
+      const bias = await rounds(async () => {
+        await page.goto(url);
+        await page.evaluate(addReference, sample);
+        return page.evaluate(collect, { ms, worklet: WORKLET, reference: true });
+      });
       const skew = quantile(played, 0.5) - quantile(bias, 0.5);
-      expect(Math.abs(skew) <= SKEW_MAX_MS, `sound is ${skew.toFixed(1)} ms late`);
-      const round = (value) => Math.round(value * 10) / 10;
-      const spread = quantile(played, 0.9) - quantile(played, 0.1);
-      return {
-        skew_ms: round(skew),
-        spread_ms: round(spread),
-        bias_ms: round(quantile(bias, 0.5)),
-        pairs: played.length,
-      };
+      const shown = { played_ms: rounded(played), bias_ms: rounded(bias) };
+      expect(
+        Math.abs(skew) <= SKEW_MAX_MS,
+        `sound is ${skew.toFixed(1)} ms late: ${JSON.stringify(shown)}`,
+      );
+      return { skew_ms: rounded([skew])[0], ...shown };
     },
     { sound: true, anyScript: true },
   );

@@ -15,10 +15,10 @@
 // measured by the same means on the sample file itself, played by a plain <video> in a page without
 // a player, and subtracted: what remains is what ingest, packaging and player have done.
 //
-// Rounds. Where playback falls between two refreshes of the screen, and how the context's blocks fall
-// between them, is settled anew each time that something starts to play: the same file read ± 17 ms
-// from one start to the next, and a standstill of the machine moved it by a whole frame. So both are
-// measured several times, each from a new start, and the medians compared.
+// Rounds. Where playback falls between two refreshes of the screen, and how the context's blocks
+// fall between them, is settled anew each time that something starts to play: the same file read
+// ± 17 ms from one start to the next, and a standstill of the machine moved it by a whole frame.
+// So both are measured several times, each from a new start, and the medians compared.
 //
 // Skew is beep minus flash, paired by nearness; positive means that the sound is late.
 import { readFile } from "node:fs/promises";

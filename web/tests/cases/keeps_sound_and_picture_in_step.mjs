@@ -26,7 +26,7 @@ import { expect, quantile, until, url, watch, withPage } from "../harness.mjs";
 
 const SAMPLE = process.env.SAMPLE ?? new URL("../../../assets/clapper.mp4", import.meta.url);
 const SECONDS = Number(process.env.SKEW_SECONDS ?? 6);
-const ROUNDS = 3;
+const ROUNDS = 5;
 const SKEW_MAX_MS = 40;
 
 const WORKLET = `

@@ -180,7 +180,7 @@ fn line(out: &mut String, row: &Value) -> Result<()> {
             "| {}{what} | {ours} | {peer} | {} | {} | {} | {} |",
             text(row, "case"),
             number(&part["ratio"]),
-            number(&row["floor"]),
+            number(&part["floor"]),
             text(part, "goal"),
             if part["met"] == Value::Bool(true) { "yes" } else { "**no**" },
         )?;

@@ -13,7 +13,8 @@ use crate::{Config, Layout, Status};
 pub struct Sender {
     /// Dropped before the end that it borrows.
     loan: Option<any::Loan<'static>>,
-    end: any::Sender,
+    /// Boxed, so that a borrow of this handle is none of what the loan borrows.
+    end: Box<any::Sender>,
 }
 
 /// The end that receives. Only one thread at a time may use it.
@@ -21,7 +22,8 @@ pub struct Sender {
 pub struct Receiver {
     /// Dropped before the end that it borrows.
     message: Option<any::Received<'static>>,
-    end: any::Receiver,
+    /// Boxed, so that a borrow of this handle is none of what the message borrows.
+    end: Box<any::Receiver>,
 }
 
 /// What an end has done so far.
@@ -97,7 +99,7 @@ pub unsafe extern "C" fn psyne_sender_open(
     // SAFETY: as the caller promises.
     let end = unsafe { open(address, layout, config, any::Sender::open) };
     // SAFETY: as the caller promises.
-    unsafe { hand_over(end.map(|end| Sender { loan: None, end }), out) }
+    unsafe { hand_over(end.map(|end| Sender { loan: None, end: Box::new(end) }), out) }
 }
 
 /// Opens the receiving end, as `psyne_sender_open`.
@@ -114,7 +116,7 @@ pub unsafe extern "C" fn psyne_receiver_open(
     // SAFETY: as the caller promises.
     let end = unsafe { open(address, layout, config, any::Receiver::open) };
     // SAFETY: as the caller promises.
-    unsafe { hand_over(end.map(|end| Receiver { message: None, end }), out) }
+    unsafe { hand_over(end.map(|end| Receiver { message: None, end: Box::new(end) }), out) }
 }
 
 /// Copies a message in and sends it.
@@ -163,8 +165,8 @@ pub unsafe extern "C" fn psyne_loan(
         Err(error) => return Status::of(Err(error)),
     };
     let start = loan.as_mut_ptr();
-    // SAFETY: only the lifetime changes. The loan borrows `sender.end`, which stays where it is
-    // behind C's pointer, is not used while there is a loan, and is dropped after it.
+    // SAFETY: only the lifetime changes. The loan borrows the boxed end, which stays where it is, is
+    // not used while there is a loan, and is dropped after it.
     let loan = unsafe { mem::transmute::<any::Loan<'_>, any::Loan<'static>>(loan) };
     sender.loan = Some(loan);
     // SAFETY: not null, and the caller promises that it can be written to.
@@ -245,8 +247,8 @@ pub unsafe extern "C" fn psyne_recv(
         Err(error) => return Status::of(Err(error)),
     };
     let (start, length) = (received.as_ptr(), received.len());
-    // SAFETY: only the lifetime changes. The message borrows `receiver.end`, which stays where it
-    // is behind C's pointer, is not used before the message is dropped, and is dropped after it.
+    // SAFETY: only the lifetime changes. The message borrows the boxed end, which stays where it
+    // is, is not used before the message is dropped, and is dropped after it.
     let received = unsafe { mem::transmute::<any::Received<'_>, any::Received<'static>>(received) };
     receiver.message = Some(received);
     // SAFETY: not null, and the caller promises that it can be written to.

@@ -177,10 +177,10 @@ impl Loan {
         if self.views.load(Ordering::Acquire) > 0 {
             return Err(in_use("a view of the loan is alive: `del` it first"));
         }
-        if self.over.swap(1, Ordering::AcqRel) == 1 {
-            return Ok(None);
-        }
-        Ok(self.sender.bind(py).try_borrow_mut()?.loan.take())
+        // First, as it may be refused: then the loan is still there to be ended.
+        let mut sender = self.sender.bind(py).try_borrow_mut()?;
+        let ended_before = self.over.swap(1, Ordering::AcqRel) == 1;
+        Ok(if ended_before { None } else { sender.loan.take() })
     }
 }
 

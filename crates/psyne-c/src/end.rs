@@ -165,8 +165,8 @@ pub unsafe extern "C" fn psyne_loan(
         Err(error) => return Status::of(Err(error)),
     };
     let start = loan.as_mut_ptr();
-    // SAFETY: only the lifetime changes. The loan borrows the boxed end, which stays where it is, is
-    // not used while there is a loan, and is dropped after it.
+    // SAFETY: only the lifetime changes. The loan borrows the boxed end, which stays where it is,
+    // is not used while there is a loan, and is dropped after it.
     let loan = unsafe { mem::transmute::<any::Loan<'_>, any::Loan<'static>>(loan) };
     sender.loan = Some(loan);
     // SAFETY: not null, and the caller promises that it can be written to.

@@ -17,11 +17,12 @@ use crate::desk::{Arrival, Pattern, Terms};
 use crate::ends::{Pressure, Room, Stats};
 use crate::ipc::{self, Host, Member, NOBODYS_SLOTS};
 use crate::raw::{LINE, Side, Words, load, store};
-use crate::sync::{Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::wait::{End, Link, Signal, is_gone, leave};
-use crate::{Config, Error, Message};
+use crate::{Config, Error, Layout, Message};
 
 pub mod bytes;
+pub mod plain;
 pub mod values;
 
 /// Words of a slot before its message.
@@ -46,14 +47,14 @@ pub enum Lag {
 /// `Config` or `Memory`.
 pub fn channel<T: Message>(config: &Config) -> Result<Sender<T>, Error> {
     let slots = config.ring_slots()?;
-    let ring = Words::private(slots, terms::<T>().stride)?;
+    let ring = Words::private(slots, terms(T::LAYOUT).stride)?;
     Ok(Sender::over(ring, Signal::new(config.wait), config, None))
 }
 
 /// What a name must mean the same by at both ends.
-const fn terms<T: Message>() -> Terms {
-    let stride = (HEAD_WORDS * 8 + size_of::<T>()).next_multiple_of(LINE);
-    Terms { pattern: Pattern::Broadcast, layout: T::LAYOUT, stride }
+const fn terms(layout: Layout) -> Terms {
+    let stride = (HEAD_WORDS * 8 + layout.size).next_multiple_of(LINE);
+    Terms { pattern: Pattern::Broadcast, layout, stride }
 }
 
 /// A receiver as the sender knows it.
@@ -125,13 +126,13 @@ impl Out {
     }
 
     #[inline]
-    fn publish<T: Message>(&mut self, message: &T) {
+    fn publish(&mut self, write: impl FnOnce(&[AtomicU64])) {
         let slot = self.ring.slot((self.tail & (self.slots - 1)) as usize);
         self.tail += 1;
         // Release: who sees this number sees the position before it, and so how far it lags.
         slot[0].store(2 * self.tail - 1, Ordering::Release);
         fence(Ordering::Release);
-        store(&slot[HEAD_WORDS..], message);
+        write(&slot[HEAD_WORDS..]);
         slot[0].store(2 * self.tail, Ordering::Release);
         self.ring.side().position().store(self.tail, Ordering::Release);
     }
@@ -155,9 +156,13 @@ impl<T: Message> Sender<T> {
     /// # Errors
     /// `Crowded` if there is a sender; `Address`, `Config`, `Memory`, `System`.
     pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        Self::open_on(address, terms(T::LAYOUT), config)
+    }
+
+    fn open_on(address: &str, terms: Terms, config: &Config) -> Result<Self, Error> {
         let signal = Signal::new(config.wait);
         let size = (config.ring_slots()?, config.receivers_max);
-        let (host, ring) = Host::open(address, terms::<T>(), size, &signal)?;
+        let (host, ring) = Host::open(address, terms, size, &signal)?;
         Ok(Self::over(Words::over(ring), signal, config, Some(host)))
     }
 
@@ -188,7 +193,7 @@ impl<T: Message> Sender<T> {
     #[inline]
     pub fn send(&mut self, message: T) -> Result<(), Error> {
         self.pressure.room(&mut self.out, 1)?;
-        self.publish(&message);
+        self.publish(|words| store(words, &message));
         Ok(())
     }
 
@@ -198,13 +203,13 @@ impl<T: Message> Sender<T> {
     /// None today: a broadcast is never closed from the other side.
     pub async fn send_async(&mut self, message: T) -> Result<(), Error> {
         poll_fn(|context| self.pressure.poll(&mut self.out, context)).await?;
-        self.publish(&message);
+        self.publish(|words| store(words, &message));
         Ok(())
     }
 
     #[inline]
-    fn publish(&mut self, message: &T) {
-        self.out.publish(message);
+    fn publish(&mut self, write: impl FnOnce(&[AtomicU64])) {
+        self.out.publish(write);
         self.admit();
         let ours = self.out.ring.side();
         let mut gone = false;
@@ -247,6 +252,15 @@ impl<T: Message> Sender<T> {
         self.out.readers.push(Reader { words, link, lag, start: at, heard: at });
         self.out.survey();
         Ok(Receiver { input, signal, lost: 0, _member: Member::default(), _type: PhantomData })
+    }
+
+    /// Messages that the slowest receiver with [`Lag::Block`] has not received yet, as far as it
+    /// has said; those that skip don't count.
+    pub fn unread(&mut self) -> u64 {
+        self.admit();
+        self.out.survey();
+        let Out { tail, limit, slots, .. } = self.out;
+        if limit == u64::MAX { 0 } else { tail + slots - limit }
     }
 
     /// Receivers that are there.
@@ -307,6 +321,12 @@ impl In {
     /// The next message, if it is there and still whole.
     #[inline]
     fn read<T: Message>(&mut self) -> Result<Option<T>, Error> {
+        self.read_by(load)
+    }
+
+    /// What `copy` makes of its words; thrown away if they changed meanwhile.
+    #[inline]
+    fn read_by<T>(&mut self, copy: impl FnOnce(&[AtomicU64]) -> T) -> Result<Option<T>, Error> {
         let slot = self.ring.slot((self.head & (self.slots - 1)) as usize);
         let due = 2 * (self.head + 1);
         let number = slot[0].load(Ordering::Acquire);
@@ -314,7 +334,7 @@ impl In {
             return Ok(None);
         }
         if number == due {
-            let message = load(&slot[HEAD_WORDS..]);
+            let message = copy(&slot[HEAD_WORDS..]);
             fence(Ordering::Acquire);
             if slot[0].load(Ordering::Relaxed) == due {
                 self.head += 1;
@@ -383,11 +403,15 @@ impl<T: Message> Receiver<T> {
     /// `Address`, `Memory`, `System`; `Config` for [`Lag::SkipToMark`]; if a sender is there:
     /// `Crowded`, `LayoutMismatch`, `PatternMismatch`.
     pub fn open(address: &str, lag: Lag, config: &Config) -> Result<Self, Error> {
+        Self::open_on(address, terms(T::LAYOUT), lag, config)
+    }
+
+    fn open_on(address: &str, terms: Terms, lag: Lag, config: &Config) -> Result<Self, Error> {
         if lag == Lag::SkipToMark {
             return Err(Error::Config("messages of one size have no marks"));
         }
         let note = (NOBODYS_SLOTS, lag as u64);
-        let guest = ipc::guest(address, config, terms::<T>(), note)?;
+        let guest = ipc::guest(address, config, terms, note)?;
         let input = In {
             ring: Words::over(guest.nobody),
             words: Words::private(0, LINE)?,
@@ -409,7 +433,7 @@ impl<T: Message> Receiver<T> {
     #[inline]
     pub fn recv(&mut self) -> Result<T, Error> {
         match self.input.read() {
-            Ok(None) => self.wait(None),
+            Ok(None) => self.wait(None, In::read),
             other => self.count(other.transpose().expect("none was handled")),
         }
     }
@@ -419,7 +443,7 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// `TimedOut`, `Lagged`, `Closed`, `Corrupt`.
     pub fn recv_timeout(&mut self, time: Duration) -> Result<T, Error> {
-        self.wait(Some(Instant::now() + time))
+        self.wait(Some(Instant::now() + time), In::read)
     }
 
     /// The next message, if it is there.
@@ -427,10 +451,17 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// `Lagged`, `Closed`, `Corrupt`.
     pub fn try_recv(&mut self) -> Result<Option<T>, Error> {
-        let mut found = self.input.read().transpose();
+        self.look(In::read)
+    }
+
+    fn look(
+        &mut self,
+        mut read: impl FnMut(&mut In) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        let mut found = read(&mut self.input).transpose();
         if found.is_none() {
             let gone = is_gone(self.input.ring.side());
-            found = self.input.read().transpose();
+            found = read(&mut self.input).transpose();
             if found.is_none() && gone {
                 self.signal.succeed(&mut self.input)?;
             }
@@ -487,9 +518,13 @@ impl<T: Message> Receiver<T> {
         Stats { slots: self.input.head, refused: self.lost, waits, sleeps }
     }
 
-    fn wait(&mut self, limit: Option<Instant>) -> Result<T, Error> {
+    fn wait(
+        &mut self,
+        limit: Option<Instant>,
+        read: impl FnMut(&mut In) -> Result<Option<T>, Error>,
+    ) -> Result<T, Error> {
         self.tell();
-        let found = self.signal.block(&mut self.input, limit, In::read);
+        let found = self.signal.block(&mut self.input, limit, read);
         self.count(found)
     }
 

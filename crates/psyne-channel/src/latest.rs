@@ -14,9 +14,11 @@ use crate::audience::{Audience, Mail};
 use crate::desk::{Arrival, Pattern, Terms};
 use crate::ipc::{self, Host, Member};
 use crate::raw::{LINE, Side, Words, load, store};
-use crate::sync::{Ordering, fence, pause};
+use crate::sync::{AtomicU64, Ordering, fence, pause};
 use crate::wait::{End, Link, Signal, is_gone, leave};
-use crate::{Config, Error, Message, Wait};
+use crate::{Config, Error, Layout, Message, Wait};
+
+pub mod plain;
 
 /// Values between the newest and its being overwritten. Two would do; a few more make a reader
 /// start again only if the writer is several times as fast as it.
@@ -24,6 +26,8 @@ const SLOTS: u64 = 8;
 /// Copies that a writer may disturb one after the other: a correct one must go around all slots
 /// each time, so that a hundred in a row are unheard of.
 const TRIES_MAX: u32 = 1 << 20;
+/// What no correct writer does.
+const NONE: Error = Error::Corrupt("the writer changed a value into none");
 /// Words of a slot before its value.
 const HEAD_WORDS: usize = 1;
 
@@ -32,7 +36,7 @@ const HEAD_WORDS: usize = 1;
 /// # Errors
 /// `Memory`.
 pub fn channel<T: Message>(config: &Config) -> Result<(Writer<T>, Reader<T>), Error> {
-    let words = Words::private(SLOTS as usize, terms::<T>().stride)?;
+    let words = Words::private(SLOTS as usize, terms(T::LAYOUT).stride)?;
     let audience = Audience::new();
     let view = View { words: words.clone(), own: None, seen: 0, _type: PhantomData };
     let from = From::Here(audience.mail());
@@ -42,9 +46,9 @@ pub fn channel<T: Message>(config: &Config) -> Result<(Writer<T>, Reader<T>), Er
 }
 
 /// What a name must mean the same by at both ends.
-const fn terms<T: Message>() -> Terms {
-    let stride = (HEAD_WORDS * 8 + size_of::<T>()).next_multiple_of(LINE);
-    Terms { pattern: Pattern::Latest, layout: T::LAYOUT, stride }
+const fn terms(layout: Layout) -> Terms {
+    let stride = (HEAD_WORDS * 8 + layout.size).next_multiple_of(LINE);
+    Terms { pattern: Pattern::Latest, layout, stride }
 }
 
 /// The side that writes. Dropped, it leaves its last value.
@@ -65,9 +69,13 @@ impl<T: Message> Writer<T> {
     /// # Errors
     /// `Crowded` if there is a writer; `Address`, `Memory`, `System`.
     pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        Self::open_on(address, terms(T::LAYOUT), config)
+    }
+
+    fn open_on(address: &str, terms: Terms, config: &Config) -> Result<Self, Error> {
         let signal = Signal::new(config.wait);
         let size = (SLOTS as usize, config.receivers_max);
-        let (host, ring) = Host::open(address, terms::<T>(), size, &signal)?;
+        let (host, ring) = Host::open(address, terms, size, &signal)?;
         let (words, audience) = (Words::over(ring), Audience::new());
         Ok(Self { words, audience, written: 0, host: Some(host), _type: PhantomData })
     }
@@ -81,11 +89,16 @@ impl<T: Message> Writer<T> {
     /// The same for a value that is too large to be handed around.
     #[inline]
     pub fn replace(&mut self, value: &T) {
+        self.replace_by(|words| store(words, value));
+    }
+
+    #[inline]
+    fn replace_by(&mut self, write: impl FnOnce(&[AtomicU64])) {
         let slot = self.words.slot((self.written % SLOTS) as usize);
         self.written += 1;
         slot[0].store(2 * self.written - 1, Ordering::Relaxed);
         fence(Ordering::Release);
-        store(&slot[HEAD_WORDS..], value);
+        write(&slot[HEAD_WORDS..]);
         slot[0].store(2 * self.written, Ordering::Release);
         self.words.side().position().store(self.written, Ordering::Release);
         // After the value was written: who came before finds it, who comes later is woken for it.
@@ -134,6 +147,18 @@ impl<T> End for View<T> {
 impl<T: Message> View<T> {
     #[inline]
     fn get(&mut self) -> Option<T> {
+        self.get_by(load)
+    }
+
+    fn newer(&mut self) -> Result<T, Error> {
+        self.get().ok_or(NONE)
+    }
+}
+
+impl<T> View<T> {
+    /// What `copy` makes of the newest value's words, once they stay as they are meanwhile.
+    #[inline]
+    fn get_by<V>(&mut self, mut copy: impl FnMut(&[AtomicU64]) -> V) -> Option<V> {
         for _ in 0..TRIES_MAX {
             let newest = self.words.side().position().load(Ordering::Acquire);
             if newest == 0 {
@@ -141,7 +166,7 @@ impl<T: Message> View<T> {
             }
             let slot = self.words.slot(((newest - 1) % SLOTS) as usize);
             let before = slot[0].load(Ordering::Acquire);
-            let value = load(&slot[HEAD_WORDS..]);
+            let value = copy(&slot[HEAD_WORDS..]);
             fence(Ordering::Acquire);
             if before == 2 * newest && slot[0].load(Ordering::Relaxed) == before {
                 self.seen = newest;
@@ -150,10 +175,6 @@ impl<T: Message> View<T> {
             pause();
         }
         None
-    }
-
-    fn newer(&mut self) -> Result<T, Error> {
-        self.get().ok_or(Error::Corrupt("the writer changed a value into none"))
     }
 
     #[inline]
@@ -172,15 +193,15 @@ enum From {
     /// In this process: readers introduce themselves by mail.
     Here(Arc<Mail>),
     /// At an address, which keeps us.
-    There { address: String, _member: Member },
+    There { address: String, terms: Terms, _member: Member },
 }
 
 impl From {
     fn again(&self) -> Self {
         match self {
             Self::Here(mail) => Self::Here(mail.clone()),
-            Self::There { address, .. } => {
-                Self::There { address: address.clone(), _member: Member::default() }
+            Self::There { address, terms, .. } => {
+                Self::There { address: address.clone(), terms: *terms, _member: Member::default() }
             }
         }
     }
@@ -212,10 +233,14 @@ impl<T: Message> Reader<T> {
     /// `Address`, `Memory`, `System`; if a writer is there: `Crowded`, `LayoutMismatch`,
     /// `PatternMismatch`.
     pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
-        let guest = ipc::guest(address, config, terms::<T>(), (SLOTS as usize, 0))?;
+        Self::open_on(address, terms(T::LAYOUT), config)
+    }
+
+    fn open_on(address: &str, terms: Terms, config: &Config) -> Result<Self, Error> {
+        let guest = ipc::guest(address, config, terms, (SLOTS as usize, 0))?;
         let own = Some(Words::private(0, LINE)?);
         let view = View { words: Words::over(guest.nobody), own, seen: 0, _type: PhantomData };
-        let from = From::There { address: address.into(), _member: guest.member };
+        let from = From::There { address: address.into(), terms, _member: guest.member };
         let mut signal = guest.signal;
         signal.open(&view);
         Ok(Self { view, from, wait: config.wait, signal })
@@ -224,11 +249,16 @@ impl<T: Message> Reader<T> {
     /// The newest value; nothing before the first, of each writer.
     #[inline]
     pub fn get(&mut self) -> Option<T> {
+        self.follow();
+        self.view.get()
+    }
+
+    #[inline]
+    fn follow(&mut self) {
         if is_gone(self.view.words.side()) && self.view.own.is_some() {
             // Nobody took the place yet: what is there is the newest.
             let _ = self.signal.hand_over(&mut self.view);
         }
-        self.view.get()
     }
 
     /// The newest value if it is newer than the last that this reader got.
@@ -236,15 +266,19 @@ impl<T: Message> Reader<T> {
     /// # Errors
     /// `Closed` if the writer is gone and there will be none.
     pub fn try_changed(&mut self) -> Result<Option<T>, Error> {
+        Ok(if self.look()? { self.view.get() } else { None })
+    }
+
+    fn look(&mut self) -> Result<bool, Error> {
         let gone = is_gone(self.view.words.side());
         if self.view.is_changed() {
-            return Ok(self.view.get());
+            return Ok(true);
         }
         if gone {
             self.introduce()?;
             self.signal.succeed(&mut self.view)?;
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Waits for a value that is newer than the last that this reader got.
@@ -252,8 +286,7 @@ impl<T: Message> Reader<T> {
     /// # Errors
     /// `Closed` if the writer is gone and there will be none; `Memory` for the first wait.
     pub fn changed(&mut self) -> Result<T, Error> {
-        self.introduce()?;
-        self.signal.block(&mut self.view, None, View::look)?;
+        self.wait(None)?;
         self.view.newer()
     }
 
@@ -262,9 +295,13 @@ impl<T: Message> Reader<T> {
     /// # Errors
     /// `TimedOut`, `Closed`, `PeerDied`, `Memory`, `Corrupt`.
     pub fn changed_timeout(&mut self, time: Duration) -> Result<T, Error> {
-        self.introduce()?;
-        self.signal.block(&mut self.view, Some(Instant::now() + time), View::look)?;
+        self.wait(Some(Instant::now() + time))?;
         self.view.newer()
+    }
+
+    fn wait(&mut self, limit: Option<Instant>) -> Result<(), Error> {
+        self.introduce()?;
+        self.signal.block(&mut self.view, limit, View::look)
     }
 
     /// The same as a task.
@@ -302,9 +339,9 @@ impl<T: Message> Reader<T> {
                     self.signal.open(&self.view);
                     mail.post(own, Link::to(&self.signal));
                 }
-                From::There { address, .. } => {
+                From::There { address, terms, .. } => {
                     let config = Config { wait: self.wait, ..Config::default() };
-                    *self = Self::open(&address.clone(), &config)?;
+                    *self = Self::open_on(&address.clone(), *terms, &config)?;
                 }
             }
         }

@@ -12,8 +12,8 @@ use crate::{Config, Error, Layout, ipc};
 /// Largest message: what is larger goes as bytes, whose ring need not hold it times its slots.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
-/// As `spsc` decides by the type.
-fn shape(layout: &Layout) -> Result<(Format, usize), Error> {
+/// Whether there can be messages like that.
+pub(crate) fn check(layout: &Layout) -> Result<(), Error> {
     let Layout { size, align, .. } = *layout;
     if !align.is_power_of_two() || align > LINE || !size.is_multiple_of(align) {
         return Err(Error::Config("a layout's alignment is 1, 2, 4 … 64 and divides its size"));
@@ -21,11 +21,24 @@ fn shape(layout: &Layout) -> Result<(Format, usize), Error> {
     if size > MESSAGE_BYTES_MAX {
         return Err(Error::Config("a message has 1 GiB at most"));
     }
+    Ok(())
+}
+
+/// As `spsc` decides by the type.
+fn shape(layout: &Layout) -> Result<(Format, usize), Error> {
+    check(layout)?;
+    let Layout { size, align, .. } = *layout;
     if size + Format::Line.overhead() <= LINE && align <= 8 {
         Ok((Format::Line, LINE))
     } else {
         Ok((Format::Wide, size.next_multiple_of(LINE)))
     }
+}
+
+/// Whether a message is as long as its layout says.
+pub(crate) fn fits(message: &[u8], bytes_max: usize) -> Result<(), Error> {
+    let bytes = message.len();
+    if bytes == bytes_max { Ok(()) } else { Err(Error::TooLong { bytes, bytes_max }) }
 }
 
 /// Opens a queue between threads of this process.
@@ -62,9 +75,7 @@ impl Sender {
     /// # Errors
     /// `TooLong` unless it has the layout's size; `Full`, `TimedOut`, `Closed`, `Corrupt`.
     pub fn send(&mut self, message: &[u8]) -> Result<(), Error> {
-        if message.len() != self.bytes {
-            return Err(Error::TooLong { bytes: message.len(), bytes_max: self.bytes });
-        }
+        fits(message, self.bytes)?;
         let mut loan = self.loan()?;
         raw::copy(&mut loan, message);
         loan.commit()

@@ -204,7 +204,12 @@ pub(crate) fn store<T: Message>(words: &[AtomicU64], message: &T) {
     let start = (&raw const *message).cast::<u8>();
     // SAFETY: a message has no padding, so each of its bytes is initialised; the slice is as long
     // as the message and lives shorter.
-    let bytes = unsafe { core::slice::from_raw_parts(start, size_of::<T>()) };
+    store_bytes(words, unsafe { core::slice::from_raw_parts(start, size_of::<T>()) });
+}
+
+/// The same for a message whose type the compiler does not know.
+#[inline]
+pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     assert!(bytes.len() <= words.len() * 8, "a slot fits its message");
     let (whole, rest) = bytes.as_chunks::<8>();
     for (word, chunk) in words.iter().zip(whole) {
@@ -229,7 +234,13 @@ pub(crate) fn load<T: Message>(words: &[AtomicU64]) -> T {
     let start = (&raw mut message).cast::<u8>();
     // SAFETY: the bytes of `message`, all initialised, borrowed by nobody else while the slice
     // lives; whatever is written to them is a value.
-    let bytes = unsafe { core::slice::from_raw_parts_mut(start, size_of::<T>()) };
+    load_bytes(words, unsafe { core::slice::from_raw_parts_mut(start, size_of::<T>()) });
+    message
+}
+
+/// The same for a message whose type the compiler does not know.
+#[inline]
+pub(crate) fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
     assert!(bytes.len() <= words.len() * 8, "a slot fits its message");
     let (whole, rest) = bytes.as_chunks_mut::<8>();
     for (word, chunk) in words.iter().zip(whole.iter_mut()) {
@@ -239,7 +250,6 @@ pub(crate) fn load<T: Message>(words: &[AtomicU64]) -> T {
         let chunk = words[whole.len()].load(Ordering::Relaxed).to_ne_bytes();
         rest.copy_from_slice(&chunk[..rest.len()]);
     }
-    message
 }
 
 #[cfg(test)]

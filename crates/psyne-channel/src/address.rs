@@ -3,7 +3,7 @@
 use crate::Error;
 
 /// Longest name: a socket's has 108 bytes, of which the owner and the process take some.
-const NAME_BYTES_MAX: usize = 64;
+pub(crate) const NAME_BYTES_MAX: usize = 64;
 
 /// `ipc://name`: between processes of one user. `memory://name`: within this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +21,16 @@ impl Address {
             Some(("memory", name)) => (true, name),
             _ => return Err(Error::Address("it begins with ipc:// or memory://")),
         };
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(fits) {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_plain) {
             return Err(Error::Address("a name has 1 to 64 letters, digits and . _ - /"));
         }
         Ok(Self { private, name: name.into() })
     }
+}
+
+/// Whether it may be in a name.
+pub(crate) fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._-/".contains(&byte)
 }
 
 #[cfg(test)]

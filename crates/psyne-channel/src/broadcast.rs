@@ -372,9 +372,17 @@ impl In {
         }
     }
 
+    /// For observers: who skips tells its sender nothing.
+    fn note(&self) {
+        self.words.side().count().store(self.head, Ordering::Relaxed);
+    }
+
     /// Says where we are, if that is worth it or `now`; true if it was.
     #[inline]
     fn tell(&mut self, now: bool) -> bool {
+        if now {
+            self.note();
+        }
         let news = self.head - self.told;
         if self.lag == Lag::Skip || news == 0 || (!now && news * 8 < self.slots) {
             return false;
@@ -532,6 +540,8 @@ impl<T: Message> Receiver<T> {
     fn count(&mut self, found: Result<T, Error>) -> Result<T, Error> {
         if let Err(Error::Lagged(lost)) = found {
             self.lost += lost;
+            self.input.words.side().book().lost(self.lost);
+            self.input.note();
         }
         if self.input.tell(false) {
             self.signal.kept_up(&self.input);

@@ -29,6 +29,19 @@ pub(crate) enum Pattern {
     Latest = 4,
 }
 
+impl Pattern {
+    /// For observers, in at most 16 letters.
+    #[cfg(not(any(loom, miri)))]
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Bytes => "bytes",
+            Self::Broadcast => "broadcast",
+            Self::Latest => "latest",
+        }
+    }
+}
+
 /// What both sides of a name must mean the same by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {

@@ -105,7 +105,15 @@ impl Pressure {
 
     #[cold]
     fn make_room(&mut self, ring: &mut impl Room, count: u64) -> Result<(), Error> {
-        self.policy.make_room(&mut Wanted { signal: &mut self.signal, ring, count })
+        let made = self.policy.make_room(&mut Wanted {
+            signal: &mut self.signal,
+            ring: &mut *ring,
+            count,
+        });
+        if made == Err(Error::Full) {
+            ring.sides().0.book().lost(self.policy.refused());
+        }
+        made
     }
 
     /// The same if there is room now.

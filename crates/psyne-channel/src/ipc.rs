@@ -20,6 +20,7 @@ mod hello;
 mod hostile;
 mod seat;
 mod socket;
+pub(crate) mod window;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -13,6 +13,8 @@ mod error;
 #[cfg_attr(any(loom, miri), path = "ipc/model.rs")]
 mod ipc;
 mod lanes;
+#[cfg(not(any(loom, miri)))]
+pub mod observe;
 mod policy;
 #[allow(unsafe_code)]
 mod raw;

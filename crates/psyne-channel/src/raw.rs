@@ -3,6 +3,7 @@
 //!
 //! Each block does one operation and names what it owes. What leaves this module is safe.
 
+mod book;
 mod cast;
 mod copy;
 mod futex;
@@ -18,6 +19,7 @@ mod region;
 #[cfg(not(loom))]
 mod region;
 
+pub(crate) use book::Book;
 pub(crate) use cast::{Caster, Listener};
 pub(crate) use copy::{copy, prefetch};
 pub(crate) use futex::{wait, wait_any, wake};

@@ -21,7 +21,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::desk::{Arrival, Desk, Task, Wire};
-use crate::raw::{self, Side};
+use crate::raw::{self, Book, Side};
 use crate::sync::{
     AtomicU32, Ordering, fence, give_way, heavy_fence, light_fence, pause, register_fences,
 };
@@ -94,6 +94,10 @@ pub(crate) trait Sleeper {
     type Heard;
     /// Tells whom it waits for how attentive it is.
     fn say(&self, word: u32);
+    /// Where observers read how often it waited, if it has one place for that.
+    fn book(&self) -> Option<&Book> {
+        None
+    }
     /// The bells as they are.
     fn hear(&self) -> Self::Heard;
     /// Sleeps until one is rung, or has been since.
@@ -122,6 +126,10 @@ impl<E: End> Sleeper for E {
     #[inline]
     fn say(&self, word: u32) {
         self.sides().0.attention().store(word, Ordering::Relaxed);
+    }
+
+    fn book(&self) -> Option<&Book> {
+        Some(self.sides().0.book())
     }
 
     fn hear(&self) -> Self::Heard {
@@ -359,6 +367,7 @@ impl Signal {
         mut look: impl FnMut(&mut E) -> Result<Option<T>, Error>,
     ) -> Result<T, Error> {
         self.waits += 1;
+        self.keep_book(end);
         self.mourn()?;
         let spun = spin(self.wait, limit, |now_and_then| match look(end)? {
             None if now_and_then => self.look_if_gone(end, &mut look),
@@ -377,6 +386,14 @@ impl Signal {
             if let Some(found) = self.sleep(end, limit, &mut look)? {
                 return Ok(found);
             }
+        }
+    }
+
+    /// For observers.
+    #[inline]
+    fn keep_book(&self, end: &impl Sleeper) {
+        if let Some(book) = end.book() {
+            book.waited(self.waits, self.sleeps.into());
         }
     }
 
@@ -429,6 +446,7 @@ impl Signal {
         self.replaced += 1;
         self.mourned = false;
         end.go_on_with(arrival)?;
+        self.keep_book(end);
         self.drowsy = false;
         end.say(AWAKE);
         self.open(end);
@@ -498,6 +516,7 @@ impl Signal {
         }
         self.calm = 0;
         self.sleeps = self.sleeps.wrapping_add(1);
+        self.keep_book(end);
         let heard = end.hear();
         end.say(ASLEEP | task | self.sleeps << STATE_BITS);
         fence(Ordering::SeqCst);
@@ -599,6 +618,13 @@ fn fate(side: &Side) -> Fate {
         VACANT => Fate::Vacant,
         pid => Fate::Died(pid),
     }
+}
+
+/// What a side's word says to an observer.
+#[cfg(not(any(loom, miri)))]
+pub(crate) fn state(word: u32) -> crate::observe::State {
+    use crate::observe::State;
+    [State::Awake, State::Drowsy, State::Asleep, State::Gone][(word & STATE) as usize]
 }
 
 /// Whether a side said that it is done.

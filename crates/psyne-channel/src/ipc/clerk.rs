@@ -12,7 +12,7 @@ use rustix::net::Shutdown;
 
 use super::seat::{Door, Seat};
 use super::socket::{self, system};
-use super::{Member, Offer, Role};
+use super::{Member, Offer, Role, window};
 use crate::Error;
 use crate::address::Address;
 use crate::desk::Desk;
@@ -27,11 +27,15 @@ const ANSWER: Duration = Duration::from_secs(1);
 const EVENTS: usize = 64;
 /// The token of the bell that wakes the thread itself.
 const BELL: u64 = 0;
+/// The token of the window.
+const WINDOW: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct Clerk {
     epoll: OwnedFd,
     bell: OwnedFd,
+    /// Where observers look in, if the system granted it: nothing else depends on it.
+    window: Option<OwnedFd>,
     table: Mutex<Table>,
     /// Threads don't survive a fork.
     process: u32,
@@ -102,9 +106,9 @@ pub(super) fn enter(
     let clerk = clerk()?;
     let door = match role {
         Role::Host => Door::Host(socket::listen(address)?),
-        Role::Guest => Door::Guest(address.clone()),
+        Role::Guest => Door::Guest,
     };
-    let number = clerk.seat(Seat::new(door, offer, desk.clone()))?;
+    let number = clerk.seat(Seat::new(address, door, offer, desk.clone()))?;
     let member = Member(Some(number));
     if role == Role::Guest {
         clerk.visit(number, Seat::seek);
@@ -144,7 +148,8 @@ impl Clerk {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let bell = eventfd(0, flags).map_err(system)?;
         add(&epoll, &bell, BELL)?;
-        Ok(Self { epoll, bell, table: Mutex::default(), process: std::process::id() })
+        let window = window::open().filter(|window| add(&epoll, window, WINDOW).is_ok());
+        Ok(Self { epoll, bell, window, table: Mutex::default(), process: std::process::id() })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -206,10 +211,20 @@ impl Clerk {
             let _ = rustix::io::read(&self.bell, &mut [0; 8]);
             return;
         }
+        if token == WINDOW {
+            return self.show();
+        }
         let Some(number) = self.table().tokens.get(&token).copied() else { return };
         self.visit(number, |seat, watch| {
             if token == number { seat.accept(watch) } else { seat.attend(token, watch) }
         });
+    }
+
+    /// Somebody looks in.
+    fn show(&self) {
+        let Some(observer) = self.window.as_ref().and_then(window::accept) else { return };
+        let ends = self.table().seats.values().map(Seat::report).collect();
+        window::show(&observer, ends);
     }
 
     /// Guests without a host.

@@ -8,8 +8,9 @@ use super::socket::{self, Heard};
 use super::{Offer, clerk::Watch};
 use crate::Error;
 use crate::address::Address;
-use crate::desk::{Arrival, Desk, Wire};
-use crate::raw::{LINE, Other, Region};
+use crate::desk::{Arrival, Desk, Terms, Wire};
+use crate::observe::{End, OTHERS_MAX, Other, Words};
+use crate::raw::{self, LINE, Region};
 use crate::sync::Ordering;
 use crate::wait::{dead, has_finished, leave};
 
@@ -23,7 +24,7 @@ pub(super) enum Door {
     /// We own the name, and listen.
     Host(OwnedFd),
     /// Who owns it is asked again and again, until it refuses us for good.
-    Guest(Address),
+    Guest,
     /// Nobody will come any more.
     Shut,
 }
@@ -35,15 +36,16 @@ struct Contact {
     wire: Arc<Wire>,
     pid: u32,
     pidfd: Option<OwnedFd>,
-    /// Our words, before they are handed to the end.
+    /// Our words, if it does not read our ring.
     words: Option<Region>,
     /// Its region, once it said hello.
-    met: Option<Arc<Other>>,
+    met: Option<Arc<raw::Other>>,
 }
 
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Seat {
+    address: Address,
     door: Door,
     offer: Offer,
     desk: Arc<Desk>,
@@ -55,8 +57,9 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(door: Door, offer: Offer, desk: Arc<Desk>) -> Self {
-        Self { door, offer, desk, contacts: Vec::new(), resume: 0, over: false }
+    pub(super) fn new(address: &Address, door: Door, offer: Offer, desk: Arc<Desk>) -> Self {
+        let address = address.clone();
+        Self { address, door, offer, desk, contacts: Vec::new(), resume: 0, over: false }
     }
 
     pub(super) fn desk(&self) -> &Arc<Desk> {
@@ -70,7 +73,7 @@ impl Seat {
 
     /// Whether the host has to be looked for.
     pub(super) fn seeks(&self) -> bool {
-        matches!(self.door, Door::Guest(_)) && self.contacts.is_empty() && !self.over
+        matches!(self.door, Door::Guest) && self.contacts.is_empty() && !self.over
     }
 
     /// Looks for the host, once.
@@ -79,17 +82,15 @@ impl Seat {
         if !self.seeks() {
             return;
         }
-        let Door::Guest(address) = &self.door else { return };
-        let address = address.clone();
-        match self.try_host(&address, watch) {
+        match self.try_host(watch) {
             Ok(true) => {}
             Ok(false) => self.desk.tried(),
             Err(error) => self.shut(error),
         }
     }
 
-    fn try_host(&mut self, address: &Address, watch: &mut Watch<'_>) -> Result<bool, Error> {
-        let Some(socket) = socket::connect(address)? else { return Ok(false) };
+    fn try_host(&mut self, watch: &mut Watch<'_>) -> Result<bool, Error> {
+        let Some(socket) = socket::connect(&self.address)? else { return Ok(false) };
         let mut contact = Contact::new(socket, watch)?;
         let file = self.bring(&mut contact, 0)?;
         let hello = Hello::new(Answer::Welcome, &self.offer, self.resume);
@@ -112,7 +113,7 @@ impl Seat {
         if self.offer.ring.is_some() {
             return Ok(None);
         }
-        let (words, file) = crate::raw::shared(0, LINE)?;
+        let (words, file) = raw::shared(0, LINE)?;
         begin(&words, start);
         contact.words = Some(words);
         Ok(Some(file))
@@ -232,11 +233,11 @@ impl Seat {
         }
     }
 
-    fn meet(&mut self, at: usize, other: Other, hello: &Hello, start: u64) {
+    fn meet(&mut self, at: usize, other: raw::Other, hello: &Hello, start: u64) {
         let contact = &mut self.contacts[at];
         let theirs = Arc::new(other);
         contact.met = Some(theirs.clone());
-        let (ours, wire) = (contact.words.take(), contact.wire.clone());
+        let (ours, wire) = (contact.words.clone(), contact.wire.clone());
         let slots = hello.ring_slots(&self.offer);
         self.desk.put(Arrival { theirs, ours, slots, start, note: hello.note, wire });
     }
@@ -265,6 +266,33 @@ impl Seat {
             let _ = other.bury(dead(contact.pid));
         }
         watch.wake(&self.desk);
+    }
+
+    /// What an observer is told of it.
+    pub(super) fn report(&self) -> End {
+        let ring = self.offer.ring.as_ref();
+        let others = self.contacts.iter().filter_map(|contact| {
+            let ours = contact.words.as_ref().or(ring.map(|ring| &ring.region))?;
+            let theirs = contact.met.as_ref()?.region().side();
+            Some(Other {
+                pid: contact.pid,
+                ours: Words::of(ours.side()),
+                theirs: Words::of(theirs),
+            })
+        });
+        let Terms { pattern, layout, stride } = self.offer.terms;
+        End {
+            name: self.address.name.clone(),
+            private: self.address.private,
+            hosts: self.listener().is_some(),
+            pattern: pattern.name().into(),
+            layout,
+            stride_bytes: stride as u64,
+            ring_slots: ring.map(|ring| ring.slots as u64),
+            words: ring.map(|ring| Words::of(ring.region.side())).unwrap_or_default(),
+            others: others.take(OTHERS_MAX).collect(),
+            others_left_out: self.contacts.len().saturating_sub(OTHERS_MAX) as u64,
+        }
     }
 
     /// The end is dropped.

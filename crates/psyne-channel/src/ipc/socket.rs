@@ -44,8 +44,13 @@ fn open() -> Result<OwnedFd, Error> {
 /// # Errors
 /// `Crowded` if somebody does; `System`.
 pub(super) fn listen(at: &Address) -> Result<OwnedFd, Error> {
+    listen_at(&address(at)?)
+}
+
+/// The same at any address.
+pub(super) fn listen_at(address: &SocketAddrUnix) -> Result<OwnedFd, Error> {
     let socket = open()?;
-    match rustix::net::bind(&socket, &address(at)?) {
+    match rustix::net::bind(&socket, address) {
         Err(Errno::ADDRINUSE) => return Err(Error::Crowded(1)),
         other => other.map_err(system)?,
     }
@@ -55,8 +60,13 @@ pub(super) fn listen(at: &Address) -> Result<OwnedFd, Error> {
 
 /// A connection to who owns the name, if somebody does and has time.
 pub(super) fn connect(at: &Address) -> Result<Option<OwnedFd>, Error> {
+    connect_to(&address(at)?)
+}
+
+/// The same at any address.
+pub(super) fn connect_to(address: &SocketAddrUnix) -> Result<Option<OwnedFd>, Error> {
     let socket = open()?;
-    match rustix::net::connect(&socket, &address(at)?) {
+    match rustix::net::connect(&socket, address) {
         Ok(()) => Ok(Some(socket)),
         Err(Errno::CONNREFUSED | Errno::AGAIN) => Ok(None),
         Err(error) => Err(system(error)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
 
+use super::book::Book;
 use crate::Error;
 use crate::sync::{AtomicU32, AtomicU64};
 
@@ -19,6 +20,7 @@ pub(crate) struct Side {
     count: AtomicU64,
     attention: AtomicU32,
     bell: AtomicU32,
+    book: Book,
 }
 
 impl Side {
@@ -40,6 +42,11 @@ impl Side {
     /// Counts how often it rang for the other side.
     pub(crate) fn bell(&self) -> &AtomicU32 {
         &self.bell
+    }
+
+    /// What it counts for observers.
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
     }
 }
 
@@ -69,6 +76,7 @@ impl Region {
             count: AtomicU64::new(0),
             attention: AtomicU32::new(0),
             bell: AtomicU32::new(0),
+            book: Book::default(),
         };
         let sequences = (0..slots).map(|_| AtomicU64::new(0)).collect();
         let slots = (0..slots).map(|_| UnsafeCell::new([0; 16])).collect();

@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 use core::slice;
 use std::sync::Arc;
 
+use super::book::Book;
 use super::map::Map;
 use crate::Error;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -23,7 +24,7 @@ struct Apart<T>(T);
 pub(crate) struct Side {
     position: Apart<AtomicU64>,
     state: Apart<(AtomicU32, AtomicU32)>,
-    count: Apart<AtomicU64>,
+    count: Apart<(AtomicU64, Book)>,
 }
 
 impl Side {
@@ -38,7 +39,13 @@ impl Side {
     /// died.
     #[inline]
     pub(crate) fn count(&self) -> &AtomicU64 {
-        &self.count.0
+        &self.count.0.0
+    }
+
+    /// What it counts for observers, in the same line.
+    #[inline]
+    pub(crate) fn book(&self) -> &Book {
+        &self.count.0.1
     }
 
     /// Whether it is awake, may sleep, sleeps or is gone (`wait.rs`).

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { atEdge, beginning, CATCH_UP_RATE, rate, shouldJump, stuck } from "./edge.ts";
+import { atEdge, beginning, CATCH_UP_RATE, overtook, rate, shouldJump, stuck } from "./edge.ts";
 
 test.each([
   { latency: 0.8, target: 0.8, following: true, lit: true, jumps: false },
@@ -39,4 +39,11 @@ test("a stream is reopened only if there is media that does not play", () => {
   expect(stuck({ stalled: 20, ahead: 0.3 })).toBe(false); // the publisher is away
   expect(stuck({ stalled: 3, ahead: 30 })).toBe(false); // it may still be loading
   expect(stuck({ stalled: 7, ahead: 5 })).toBe(true);
+});
+
+test("playback goes back to a quality that it has overtaken, and to no other", () => {
+  expect(overtook({ stalled: 1, ahead: -2 })).toBe(true);
+  expect(overtook({ stalled: 0.2, ahead: -2 })).toBe(false); // it still has something to play
+  expect(overtook({ stalled: 1, ahead: 0 })).toBe(false); // the publisher is away
+  expect(overtook({ stalled: 1, ahead: 2 })).toBe(false); // it is loading
 });

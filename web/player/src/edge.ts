@@ -76,3 +76,17 @@ export const STUCK_AFTER_S = 6;
 export function stuck({ stalled, ahead }: Stall): boolean {
   return stalled > STUCK_AFTER_S && ahead > 2;
 }
+
+/** Who has overtaken a quality waits this long, s, before going back to where it is. */
+const OVERTOOK_AFTER_S = 0.5;
+/** A playhead is this far, s, past media that it did not overtake: clocks of parts are rounded. */
+const OVERTOOK_SLACK_S = 0.3;
+
+/**
+ * Whether playback waits for what this quality does not have yet, having played on in another: one
+ * that is made from the source is later than the source, by more where the server is busy. Waiting
+ * would take all of that time; going back shows it twice instead.
+ */
+export function overtook({ stalled, ahead }: Stall): boolean {
+  return stalled > OVERTOOK_AFTER_S && ahead < -OVERTOOK_SLACK_S;
+}

@@ -1,5 +1,5 @@
 import { Backoff } from "./backoff.ts";
-import { rate, shouldJump, stuck } from "./edge.ts";
+import { overtook, rate, shouldJump, stuck } from "./edge.ts";
 import { HlsEngine, NativeEngine, type Engine, type Failure } from "./engine.ts";
 import { StallMeter, type Metrics } from "./metrics.ts";
 import { probe } from "./probe.ts";
@@ -32,6 +32,8 @@ export class Session {
 
   private engine: Engine | null = null;
   private src = "";
+  /** What the viewer chose, by name: indices change when the stream is opened anew. */
+  private chosen = "";
   private timer = 0;
   private readonly watch: number;
   private readonly backoff = new Backoff(RETRY_FIRST_MS, RETRY_MAX_MS);
@@ -67,6 +69,7 @@ export class Session {
 
   /** Plays `src` from its live edge. */
   open(src: string): void {
+    if (src !== this.src) this.chosen = "";
     this.close();
     this.src = src;
     this.backoff.reset();
@@ -102,6 +105,7 @@ export class Session {
   }
 
   set quality(index: number) {
+    this.chosen = this.qualities.find((quality) => quality.index === index)?.label ?? "";
     if (this.engine) this.engine.quality = index;
   }
 
@@ -160,7 +164,7 @@ export class Session {
     this.following = true;
     this.become("loading");
     const events = {
-      ready: () => this.changed(),
+      ready: () => this.ready(),
       failed: (failure: Failure, detail: string) => this.fail(failure, detail),
       discontinuity: () => void (this.discontinuities += 1),
     };
@@ -170,6 +174,12 @@ export class Session {
     else return this.refuse("This browser cannot play live video. Please try a current one.");
     this.awaitFirstFrame(this.engine);
     if (this.wantsPlay) this.play();
+  }
+
+  private ready(): void {
+    const chosen = this.qualities.find(({ label }) => label === this.chosen);
+    if (this.engine && chosen) this.engine.quality = chosen.index;
+    this.changed();
   }
 
   private stop(): void {
@@ -259,10 +269,12 @@ export class Session {
       this.lastProgress = { time: video.currentTime, at: now };
     const latency = this.edgeLatency;
     if (!this.active || latency === null || video.paused) return;
-    if (stuck({ stalled: (now - this.lastProgress.at) / 1000, ahead: latency })) {
+    const stall = { stalled: (now - this.lastProgress.at) / 1000, ahead: latency };
+    if (stuck(stall)) {
       this.lastProgress.at = now;
       return this.fail("network", "playback is stuck");
     }
+    if (this.following && overtook(stall)) return this.toEdge();
     const target = this.targetLatency ?? Infinity;
     const position = { latency, target, following: this.following };
     video.playbackRate = this.bufferAhead() < SPARE_S ? 1 : rate(position, video.playbackRate);

@@ -27,6 +27,14 @@ pub(crate) enum Pattern {
     Bytes = 2,
     Broadcast = 3,
     Latest = 4,
+    Lanes = 5,
+}
+
+impl Pattern {
+    /// Whether one that finished leaves nothing to wait for.
+    pub(crate) fn is_pair(self) -> bool {
+        matches!(self, Self::Queue | Self::Bytes)
+    }
 }
 
 impl Pattern {
@@ -122,13 +130,19 @@ impl Desk {
         if !self.has_news() {
             return Ok(None);
         }
-        let mut inner = self.lock();
-        if let Some(arrival) = inner.arrivals.pop_front() {
-            inner.current = arrival.theirs.clone();
-            self.news.store(inner.worth(), Ordering::Release);
+        if let Some(arrival) = self.next() {
+            self.lock().current = arrival.theirs.clone();
             return Ok(Some(arrival));
         }
-        inner.refused.clone().map_or(Ok(None), Err)
+        self.lock().refused.clone().map_or(Ok(None), Err)
+    }
+
+    /// The next of many.
+    pub(crate) fn next(&self) -> Option<Arrival> {
+        let mut inner = self.lock();
+        let arrival = inner.arrivals.pop_front();
+        self.news.store(inner.worth(), Ordering::Release);
+        arrival
     }
 
     /// Whether so many wait that nobody else should be let in.

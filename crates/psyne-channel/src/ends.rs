@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::desk::Arrival;
 use crate::ipc::Member;
 use crate::lanes::{Lane, leave, notify};
 use crate::policy::{Door, Policy};
@@ -321,6 +322,15 @@ pub(crate) struct Inlet {
 }
 
 impl Inlet {
+    /// The lane of another process.
+    pub(crate) fn of(arrival: Arrival, (format, stride): (Format, usize)) -> Option<Self> {
+        let slots = usize::try_from(arrival.slots).ok()?;
+        let (theirs, ours) = (arrival.theirs.region().clone(), arrival.ours?);
+        let mut lane = Consumer::over(theirs.clone(), ours.clone(), (slots, stride, format));
+        lane.adopt(theirs, ours, (arrival.slots, arrival.start));
+        Some(Self { lane, link: Link::far(arrival.wire) })
+    }
+
     /// Gives slots back; now and then that is news, true then, and wakes a sender that waits for
     /// them.
     #[inline]

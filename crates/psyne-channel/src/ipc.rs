@@ -29,6 +29,7 @@ use crate::address::Address;
 use crate::desk::{Arrival, Desk, Terms};
 use crate::ends::{Rx, Tx};
 use crate::raw::{Consumer, Format, LINE, Other, Producer, Region, shared};
+use crate::sync::AtomicU32;
 use crate::wait::{Signal, vacant};
 use crate::{Config, Error};
 
@@ -124,15 +125,18 @@ pub(crate) fn receiver(
     Ok(Rx::new(lane, signal, member))
 }
 
-/// One end that writes for any number: the host, whose ring all others are given.
+/// One end for any number of others: the host.
 #[derive(Debug)]
 pub(crate) struct Host {
     desk: Arc<Desk>,
+    /// Rings when somebody comes.
+    porch: Arc<Other>,
     _member: Member,
 }
 
 impl Host {
-    /// Opens the name, for at most so many others.
+    /// Opens the name for at most so many others, all of which are given its ring of `slots` to
+    /// read.
     ///
     /// # Errors
     /// `Crowded` if somebody has it; `Address`, `Config`, `Memory`, `System`.
@@ -142,20 +146,48 @@ impl Host {
         (slots, others_max): (usize, usize),
         signal: &Signal,
     ) -> Result<(Self, Region), Error> {
-        let address = Address::parse(address)?;
         let ring = ring(slots, terms.stride)?;
         let region = ring.region.clone();
-        let nobody = Arc::new(Other::vacant(0, LINE, vacant())?);
-        let desk = Arc::new(Desk::new(nobody, signal.task()));
         let offer = Offer { terms, ring: Some(ring), others_max, note: 0 };
+        Ok((Self::enter(address, offer, signal)?, region))
+    }
+
+    /// Opens the name for at most so many others, each of which brings a ring of its own.
+    ///
+    /// # Errors
+    /// `Crowded` if somebody has it; `Address`, `Memory`, `System`.
+    pub(crate) fn gather(
+        address: &str,
+        terms: Terms,
+        others_max: usize,
+        signal: &Signal,
+    ) -> Result<Self, Error> {
+        Self::enter(address, Offer { terms, ring: None, others_max, note: 0 }, signal)
+    }
+
+    fn enter(address: &str, offer: Offer, signal: &Signal) -> Result<Self, Error> {
+        let address = Address::parse(address)?;
+        let porch = Arc::new(Other::vacant(0, LINE, vacant())?);
+        let desk = Arc::new(Desk::new(porch.clone(), signal.task()));
         let member = clerk::enter(&address, Role::Host, offer, desk.clone())?;
-        Ok((Self { desk, _member: member }, region))
+        Ok(Self { desk, porch, _member: member })
+    }
+
+    /// Whether somebody came.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.desk.has_news()
     }
 
     /// The next who came.
     #[inline]
     pub(crate) fn next(&self) -> Option<Arrival> {
-        if self.desk.has_news() { self.desk.take().ok().flatten() } else { None }
+        if self.has_news() { self.desk.next() } else { None }
+    }
+
+    /// Counts who came.
+    pub(crate) fn bell(&self) -> &AtomicU32 {
+        self.porch.region().side().bell()
     }
 }
 

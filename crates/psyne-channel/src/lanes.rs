@@ -1,17 +1,20 @@
 //! An end that waits for many others, each of which has a lane of its own to it.
 //!
 //! Nobody writes what another writes, so one that is killed or lies harms its own lane. A new lane
-//! comes by mail: whoever makes it posts it, and rouses the end by a lane that is known already.
+//! comes by mail: whoever makes it posts it, and rouses the end by a lane that is known already. One
+//! of another process comes through a door (`ipc.rs`), which has a bell of its own.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ops::DerefMut;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::desk::Task;
+use crate::desk::{Arrival, Task};
+use crate::ipc::Host;
 use crate::raw::{self, Side};
 use crate::sync::{AtomicU32, Mutex, Ordering, fence};
-use crate::wait::{self, End, Link, Signal, Sleeper, is_gone};
+use crate::wait::{self, End, Fate, Link, Signal, Sleeper, fate, is_gone};
 use crate::{Config, Error, Reason};
 
 /// Most others of one end. Sleeping passes a bell of each to the system, which takes 128
@@ -100,16 +103,33 @@ impl<L> Mail<L> {
     }
 }
 
+/// Where lanes of other processes come in.
+#[derive(Debug)]
+pub(crate) struct Door<L> {
+    /// What keeps the name.
+    pub(crate) host: Host,
+    /// Makes a lane of who came; nothing if it brought what can't be one.
+    pub(crate) enter: fn(Arrival) -> Option<L>,
+}
+
+/// Where new lanes come from.
+#[derive(Debug)]
+enum Source<L> {
+    Mail { mail: Arc<Mail<L>>, seen: u32 },
+    Door(Door<L>),
+}
+
 /// The lanes of an end, and whose turn it is.
 #[derive(Debug)]
 pub(crate) struct Lanes<L> {
     all: Vec<L>,
+    lanes_max: usize,
     /// The lane that was looked at last, and what is left of its turn.
     at: usize,
     turn: u32,
-    mail: Arc<Mail<L>>,
-    /// Posts that were seen.
-    seen: u32,
+    source: Source<L>,
+    /// What has to be said of lanes of other processes that ended.
+    unsaid: VecDeque<Error>,
     /// How often `all` became another list.
     changes: u32,
     /// What the lanes were told last: a new one has to hear it.
@@ -117,28 +137,41 @@ pub(crate) struct Lanes<L> {
 }
 
 impl<L: Lane> Lanes<L> {
-    /// No lanes yet, for the end that waits by `signal`.
+    /// No lanes yet, for the end that waits by `signal`, and where new ones are left.
     ///
     /// # Errors
     /// `Config`.
-    pub(crate) fn open(config: &Config, signal: &mut Signal) -> Result<Self, Error> {
-        let lanes_max = config.senders_max;
-        if lanes_max == 0 || lanes_max > ENDS_MAX {
-            return Err(Error::Config("senders_max is not between 1 and 64"));
-        }
+    pub(crate) fn open(
+        config: &Config,
+        signal: &mut Signal,
+    ) -> Result<(Self, Arc<Mail<L>>), Error> {
+        let lanes_max = lanes_max(config)?;
         let post = Post { new: Vec::with_capacity(1), lanes: 0, lanes_max, closed: false };
         let posted = AtomicU32::new(0);
         let mail = Arc::new(Mail { posted, task: signal.task(), post: Mutex::new(post) });
-        let all = Vec::with_capacity(lanes_max);
-        let said = Cell::new(0);
-        let lanes = Self { all, at: 0, turn: 0, mail, seen: 0, changes: 0, said };
+        let lanes = Self::of(Source::Mail { mail: mail.clone(), seen: 0 }, lanes_max);
+        signal.open(&lanes);
+        Ok((lanes, mail))
+    }
+
+    /// The same for lanes of other processes.
+    ///
+    /// # Errors
+    /// `Config`.
+    pub(crate) fn behind(
+        door: Door<L>,
+        config: &Config,
+        signal: &mut Signal,
+    ) -> Result<Self, Error> {
+        let lanes = Self::of(Source::Door(door), lanes_max(config)?);
         signal.open(&lanes);
         Ok(lanes)
     }
 
-    /// Where new lanes are left.
-    pub(crate) fn mail(&self) -> &Arc<Mail<L>> {
-        &self.mail
+    fn of(source: Source<L>, lanes_max: usize) -> Self {
+        let all = Vec::with_capacity(lanes_max);
+        let (unsaid, said) = (VecDeque::new(), Cell::new(0));
+        Self { all, lanes_max, at: 0, turn: 0, source, unsaid, changes: 0, said }
     }
 
     /// Whether a lane has something; then that is the [`current`](Self::current) one.
@@ -159,6 +192,9 @@ impl<L: Lane> Lanes<L> {
 
     fn search(&mut self) -> Result<bool, Error> {
         self.adopt();
+        if let Some(end) = self.unsaid.pop_front() {
+            return Err(end);
+        }
         for _ in 0..self.all.len() {
             self.at = (self.at + 1) % self.all.len();
             match self.all[self.at].has() {
@@ -211,33 +247,105 @@ impl<L: Lane> Lanes<L> {
         }
     }
 
-    /// Takes in what came by mail.
+    /// Takes in what came.
     #[inline]
     fn adopt(&mut self) {
-        let posted = self.mail.posted.load(Ordering::Acquire);
-        if posted != self.seen {
-            self.seen = posted;
+        let news = match &self.source {
+            Source::Mail { mail, seen } => mail.posted.load(Ordering::Acquire) != *seen,
+            Source::Door(door) => door.host.has_news(),
+        };
+        if news {
             self.adopt_new();
         }
     }
 
     #[cold]
     fn adopt_new(&mut self) {
-        let mut new = std::mem::take(&mut self.mail.lock().new);
+        if self.all.len() == self.lanes_max {
+            self.forget_ended();
+        }
+        let room = self.lanes_max - self.all.len().min(self.lanes_max);
+        let mut new = match &mut self.source {
+            Source::Mail { mail, seen } => {
+                *seen = mail.posted.load(Ordering::Acquire);
+                std::mem::take(&mut mail.lock().new)
+            }
+            Source::Door(Door { host, enter }) => {
+                let came = std::iter::from_fn(|| host.next()).take(room);
+                came.filter_map(enter).collect()
+            }
+        };
         for lane in &new {
             lane.sides().0.attention().store(self.said.get(), Ordering::Relaxed);
         }
         // Whoever sent before it heard that is found by the look that follows.
         fence(Ordering::SeqCst);
+        self.changes += u32::from(!new.is_empty());
         self.all.append(&mut new);
-        self.changes += 1;
+    }
+
+    /// Forgets lanes that ended and are empty.
+    fn forget_ended(&mut self) {
+        for index in (0..self.all.len()).rev() {
+            let lane = &mut self.all[index];
+            if is_gone(lane.sides().1) && matches!(lane.has(), Ok(false)) {
+                let fate = fate(lane.sides().1);
+                self.remove(index);
+                self.note(&fate);
+            }
+        }
+    }
+
+    /// Other processes may come at any time: that one died is said, and that the last one finished.
+    fn note(&mut self, fate: &Fate) {
+        // Who never asks loses the oldest news of this kind, not memory.
+        if self.unsaid.len() == ENDS_MAX {
+            self.unsaid.pop_front();
+        }
+        match (&self.source, fate) {
+            (Source::Door(_), Fate::Died(pid)) => {
+                self.unsaid.push_back(Error::PeerDied { pid: *pid });
+            }
+            (Source::Door(_), Fate::Finished) if self.all.is_empty() => {
+                self.unsaid.push_back(Error::Closed(Reason::Finished));
+            }
+            _ => {}
+        }
     }
 
     fn remove(&mut self, index: usize) {
         drop(self.all.swap_remove(index));
         self.changes += 1;
-        self.mail.lock().lanes -= 1;
+        if let Source::Mail { mail, .. } = &self.source {
+            mail.lock().lanes -= 1;
+        }
     }
+
+    fn bells(&self) -> impl Iterator<Item = &AtomicU32> + Clone {
+        let door = match &self.source {
+            Source::Mail { .. } => None,
+            Source::Door(door) => Some(door.host.bell()),
+        };
+        door.into_iter().chain(self.all.iter().map(|lane| lane.sides().1.bell()))
+    }
+
+    /// Nothing was found: why nothing will be, if so.
+    ///
+    /// # Errors
+    /// `Closed`, `PeerDied`.
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
+        if !self.is_alone() {
+            return Ok(());
+        }
+        Err(self.unsaid.pop_front().unwrap_or(Error::Closed(Reason::Finished)))
+    }
+}
+
+fn lanes_max(config: &Config) -> Result<usize, Error> {
+    if config.senders_max == 0 || config.senders_max > ENDS_MAX {
+        return Err(Error::Config("senders_max is not between 1 and 64"));
+    }
+    Ok(config.senders_max)
 }
 
 /// Wakes the far end. That it is gone is no news: its lane is removed once it is empty.
@@ -254,9 +362,9 @@ pub(crate) fn leave<L: Lane>(lane: &mut L) {
     link.rouse(ours, theirs);
 }
 
-/// The bells of all lanes as they were, and which lanes those were.
+/// The bells of all lanes, and of the door, as they were, and which lanes those were.
 pub(crate) struct Heard {
-    bells: [u32; ENDS_MAX],
+    bells: [u32; ENDS_MAX + 1],
     changes: u32,
 }
 
@@ -271,41 +379,46 @@ impl<L: Lane> Sleeper for Lanes<L> {
     }
 
     fn hear(&self) -> Heard {
-        let mut bells = [0; ENDS_MAX];
-        for (bell, lane) in bells.iter_mut().zip(&self.all) {
-            *bell = lane.sides().1.bell().load(Ordering::Acquire);
+        let mut bells = [0; ENDS_MAX + 1];
+        for (heard, bell) in bells.iter_mut().zip(self.bells()) {
+            *heard = bell.load(Ordering::Acquire);
         }
         Heard { bells, changes: self.changes }
     }
 
     fn sleep(&self, heard: &Heard, limit: Option<Duration>) {
         if heard.changes == self.changes {
-            let bells = self.all.iter().map(|lane| lane.sides().1.bell());
-            raw::wait_any(bells.zip(heard.bells), limit);
+            raw::wait_any(self.bells().zip(heard.bells), limit);
         }
     }
 
-    /// Forgets lanes that ended.
+    /// Forgets lanes that ended. Where others may come, an end is never alone for good.
     fn is_alone(&mut self) -> bool {
         self.adopt();
-        for index in (0..self.all.len()).rev() {
-            let lane = &mut self.all[index];
-            if is_gone(lane.sides().1) && matches!(lane.has(), Ok(false)) {
-                self.remove(index);
-            }
-        }
-        self.all.is_empty()
+        self.forget_ended();
+        let nobody = self.all.is_empty() && matches!(self.source, Source::Mail { .. });
+        nobody || !self.unsaid.is_empty()
+    }
+
+    fn fate(&self) -> Fate {
+        if self.unsaid.is_empty() { Fate::Finished } else { Fate::Unsaid }
+    }
+
+    fn changes(&self) -> u32 {
+        self.changes
     }
 }
 
 impl<L> Drop for Lanes<L> {
     fn drop(&mut self) {
         // The lanes say that this end is gone, as each is dropped.
-        let unseen = {
-            let mut post = self.mail.lock();
-            post.closed = true;
-            std::mem::take(&mut post.new)
-        };
-        drop(unseen);
+        if let Source::Mail { mail, .. } = &self.source {
+            let unseen = {
+                let mut post = mail.lock();
+                post.closed = true;
+                std::mem::take(&mut post.new)
+            };
+            drop(unseen);
+        }
     }
 }

@@ -11,11 +11,13 @@ use core::task::{Context, Poll};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::desk::{Pattern, Terms};
 use crate::ends::{self, Inlet, Stats};
-use crate::lanes::{Lanes, Mail};
+use crate::ipc::{self, Host};
+use crate::lanes::{Door, Lanes, Mail};
 use crate::raw::view;
-use crate::wait::{Signal, Sleeper};
-use crate::{Config, Error, Message, Reason, spsc};
+use crate::wait::Signal;
+use crate::{Config, Error, Message, spsc};
 
 /// Opens a queue between threads of this process. Each sender has a ring of `config.slots`.
 ///
@@ -23,9 +25,14 @@ use crate::{Config, Error, Message, Reason, spsc};
 /// `Config` or `Memory`.
 pub fn channel<T: Message>(config: &Config) -> Result<(Sender<T>, Receiver<T>), Error> {
     let mut signal = Signal::new(config.wait);
-    let lanes = Lanes::open(config, &mut signal)?;
-    let sender = Sender::join(config, lanes.mail())?;
+    let (lanes, mail) = Lanes::open(config, &mut signal)?;
+    let sender = Sender::join(config, &mail)?;
     Ok((sender, Receiver { lanes, signal, received: 0, _type: PhantomData }))
+}
+
+/// What a name must mean the same by at both ends.
+const fn terms<T: Message>() -> Terms {
+    Terms { pattern: Pattern::Lanes, layout: T::LAYOUT, stride: spsc::shape::<T>().1 }
 }
 
 /// An end that sends: a [`spsc::Sender`] that others can stand beside. The channel is closed when
@@ -33,19 +40,42 @@ pub fn channel<T: Message>(config: &Config) -> Result<(Sender<T>, Receiver<T>), 
 #[derive(Debug)]
 pub struct Sender<T: Message> {
     queue: spsc::Sender<T>,
-    mail: Arc<Mail<Inlet>>,
+    to: To,
     config: Config,
 }
 
+/// Where the receiver is.
+#[derive(Debug)]
+enum To {
+    /// In this process: new senders introduce themselves by mail.
+    Here(Arc<Mail<Inlet>>),
+    /// At an address.
+    There(String),
+}
+
 impl<T: Message> Sender<T> {
+    /// A sender to the receiver at `ipc://name`, for processes of this user, or at `memory://name`,
+    /// within this process: one of `senders_max`, of the receiver's configuration. The receiver
+    /// may come later, and another may take its place; messages wait in the ring, which ends
+    /// with its sender.
+    ///
+    /// # Errors
+    /// `Address`, `Config`, `Memory`, `System`; if a receiver is there: `Crowded`,
+    /// `LayoutMismatch`, `PatternMismatch`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let tx = ipc::sender(address, config, const { terms::<T>() }, spsc::shape::<T>().0)?;
+        let (queue, to) = (spsc::Sender::of(tx), To::There(address.into()));
+        Ok(Self { queue, to, config: config.clone() })
+    }
+
     fn join(config: &Config, mail: &Arc<Mail<Inlet>>) -> Result<Self, Error> {
         mail.reserve()?;
         let shape = const { spsc::shape::<T>() };
         match ends::join(config, shape, mail.link()) {
             Ok((tx, inlet)) => {
                 mail.post(inlet);
-                let (mail, config) = (mail.clone(), config.clone());
-                Ok(Self { queue: spsc::Sender::of(tx), mail, config })
+                let (to, config) = (To::Here(mail.clone()), config.clone());
+                Ok(Self { queue: spsc::Sender::of(tx), to, config })
             }
             Err(error) => {
                 mail.forgo();
@@ -58,9 +88,13 @@ impl<T: Message> Sender<T> {
     ///
     /// # Errors
     /// `Crowded`: there are `Config::senders_max`, or some are gone whose messages were not yet
-    /// received. `Closed`, `Memory`.
+    /// received. `Closed`, `Memory`, `System`.
     pub fn try_clone(&mut self) -> Result<Self, Error> {
-        let sender = Self::join(&self.config, &self.mail)?;
+        let mail = match &self.to {
+            To::Here(mail) => mail,
+            To::There(address) => return Self::open(address, &self.config),
+        };
+        let sender = Self::join(&self.config, mail)?;
         // A receiver that sleeps does not hear a ring that it does not know.
         self.queue.rouse();
         Ok(sender)
@@ -93,11 +127,26 @@ pub struct Receiver<T: Message> {
 }
 
 impl<T: Message> Receiver<T> {
+    /// The receiver at an address, for at most `config.senders_max` senders, which come by
+    /// [`Sender::open`] at any time, before it or after.
+    ///
+    /// # Errors
+    /// `Crowded` if there is one; `Address`, `Config`, `Memory`, `System`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let mut signal = Signal::new(config.wait);
+        let host = Host::gather(address, terms::<T>(), config.senders_max, &signal)?;
+        let enter = |arrival| Inlet::of(arrival, const { spsc::shape::<T>() });
+        let lanes = Lanes::behind(Door { host, enter }, config, &mut signal)?;
+        Ok(Self { lanes, signal, received: 0, _type: PhantomData })
+    }
+
     /// Waits for the next message.
     ///
     /// # Errors
     /// `Closed` after the last message of the last sender; `Corrupt`, once, if a sender broke the
-    /// protocol: the others go on.
+    /// protocol: the others go on. At an address also `PeerDied`, once for each sender whose
+    /// process died, after its last message. There, `Closed` is said once each time that the last
+    /// sender has finished: who goes on waits for others.
     #[inline]
     pub fn recv(&mut self) -> Result<T, Error> {
         self.wait(None)?;
@@ -187,10 +236,7 @@ impl<T: Message> Receiver<T> {
     /// Nothing there: a good moment to say what is free, and to see whether anybody is left.
     fn look_again(&mut self) -> Result<bool, Error> {
         self.lanes.tell();
-        match self.lanes.is_alone() {
-            true => Err(Error::Closed(Reason::Finished)),
-            false => Ok(false),
-        }
+        self.lanes.check().map(|()| false)
     }
 
     #[inline]

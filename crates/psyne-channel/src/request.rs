@@ -38,8 +38,8 @@ pub type Ends<Q, A> = (Client<Q, A>, Server<Q, A>);
 /// `Config` or `Memory`.
 pub fn channel<Q: Message, A: Message>(config: &Config) -> Result<Ends<Q, A>, Error> {
     let mut signal = Signal::new(config.wait);
-    let lanes = Lanes::open(config, &mut signal)?;
-    let client = Client::join(config, lanes.mail())?;
+    let (lanes, mail) = Lanes::open(config, &mut signal)?;
+    let client = Client::join(config, &mail)?;
     Ok((client, Server { lanes, signal, served: 0, _type: PhantomData }))
 }
 
@@ -289,10 +289,7 @@ impl<Q: Message, A: Message> Server<Q, A> {
         if self.lanes.find()? {
             return Ok(Some(self.request()));
         }
-        match self.lanes.is_alone() {
-            true => Err(Error::Closed(Reason::Finished)),
-            false => Ok(None),
-        }
+        self.lanes.check().map(|()| None)
     }
 
     /// Waits for a request, as a task.

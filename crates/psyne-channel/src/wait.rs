@@ -108,6 +108,10 @@ pub(crate) trait Sleeper {
     fn fate(&self) -> Fate {
         Fate::Finished
     }
+    /// Whom it waits for, as a number that changes when those do: looking is worth it then.
+    fn changes(&self) -> u32 {
+        0
+    }
     /// As [`End::adopt`].
     ///
     /// # Errors
@@ -424,6 +428,7 @@ impl Signal {
                 self.mourned = true;
                 Err(Error::PeerDied { pid })
             }
+            Fate::Unsaid => Ok(true),
             _ => self.replace(end),
         }
     }
@@ -434,6 +439,7 @@ impl Signal {
             Fate::Finished => false,
             Fate::Died(_) => self.mourned,
             Fate::Vacant => true,
+            Fate::Unsaid => false,
         };
         end.is_alone() && said && self.replace(end).unwrap_or(false)
     }
@@ -563,15 +569,15 @@ impl Signal {
         let task = context.waker().clone();
         *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         loop {
+            let before = (self.replaced, end.changes());
             self.lie_down(end, TASK);
-            let before = self.replaced;
             let again = look(end).transpose();
             if let Some(found) = again.or_else(|| self.look_if_gone(end, &mut look).transpose()) {
                 self.rise(end);
                 return Poll::Ready(found);
             }
-            // Another side has not heard that we sleep.
-            if before == self.replaced {
+            // Another side has not heard that we sleep, or sent before it did.
+            if before == (self.replaced, end.changes()) {
                 return Poll::Pending;
             }
         }
@@ -610,9 +616,11 @@ pub(crate) enum Fate {
     Died(u32),
     /// It has not come yet.
     Vacant,
+    /// Of several, some ended: looking says which.
+    Unsaid,
 }
 
-fn fate(side: &Side) -> Fate {
+pub(crate) fn fate(side: &Side) -> Fate {
     match side.attention().load(Ordering::Acquire) >> STATE_BITS {
         0 => Fate::Finished,
         VACANT => Fate::Vacant,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use process::{Dice, Other, job, name};
+use process::{Dice, Other, held, job, name, residue};
 use psyne_channel::{Config, Error, Message, Reason, Wait, spsc};
 
 /// Each is a process; `cargo xtask bench channel` does a thousand.
@@ -74,19 +74,6 @@ fn child() {
         Some([what, address, turn]) if what == "slowly" => slowly(address, turn.parse().unwrap()),
         _ => {}
     }
-}
-
-/// Open files and mappings of this process.
-fn held() -> (usize, usize) {
-    let files = std::fs::read_dir("/proc/self/fd").unwrap().count();
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    (files, maps.lines().filter(|line| line.contains("memfd:psyne")).count())
-}
-
-fn residue() -> Vec<String> {
-    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
-    let ours = format!("/{}", name(""));
-    sockets.lines().filter(|line| line.contains(&ours)).map(str::to_owned).collect()
 }
 
 /// Receives what one sender sent until it is killed after `pause`, and then what it left.

@@ -4,10 +4,13 @@
 mod process;
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use process::name;
-use psyne_channel::{Config, Error, Full, Message, Reason, Wait, broadcast, bytes, latest, spsc};
+use psyne_channel::{
+    Config, Error, Full, Message, Reason, Wait, broadcast, bytes, latest, mpsc, spsc,
+};
 
 const FINISHED: Error = Error::Closed(Reason::Finished);
 
@@ -16,6 +19,7 @@ type Wide = [u64; 12];
 /// Opens both ends of each pattern.
 trait Transport {
     fn queue<T: Message>(config: &Config) -> (spsc::Sender<T>, spsc::Receiver<T>);
+    fn many(config: &Config) -> (mpsc::Sender<Wide>, mpsc::Receiver<Wide>);
     fn strings(config: &Config) -> (bytes::Sender, bytes::Receiver);
     /// With one receiver that blocks, then one that skips.
     fn broadcast(config: &Config) -> (broadcast::Sender<Wide>, [broadcast::Receiver<Wide>; 2]);
@@ -28,6 +32,10 @@ struct Pair;
 impl Transport for Pair {
     fn queue<T: Message>(config: &Config) -> (spsc::Sender<T>, spsc::Receiver<T>) {
         spsc::channel(config).unwrap()
+    }
+
+    fn many(config: &Config) -> (mpsc::Sender<Wide>, mpsc::Receiver<Wide>) {
+        mpsc::channel(config).unwrap()
     }
 
     fn strings(config: &Config) -> (bytes::Sender, bytes::Receiver) {
@@ -70,6 +78,12 @@ impl<const IPC: bool, const EARLY: bool> Transport for Named<IPC, EARLY> {
         let at = address(IPC);
         let tx = || spsc::Sender::open(&at, config).unwrap();
         both(EARLY, tx, || spsc::Receiver::open(&at, config).unwrap())
+    }
+
+    fn many(config: &Config) -> (mpsc::Sender<Wide>, mpsc::Receiver<Wide>) {
+        let at = address(IPC);
+        let tx = || mpsc::Sender::open(&at, config).unwrap();
+        both(EARLY, tx, || mpsc::Receiver::open(&at, config).unwrap())
     }
 
     fn strings(config: &Config) -> (bytes::Sender, bytes::Receiver) {
@@ -150,6 +164,41 @@ fn queues_say_why_not<X: Transport>() {
     assert_eq!(sender.send(0), Err(FINISHED));
 }
 
+/// Of each sender in order, and nothing lost; the last one closes.
+fn many_senders_keep_their_order<X: Transport>() {
+    for wait in [Wait::Spin, Wait::Adaptive, Wait::Park] {
+        let (mut sender, mut receiver) = X::many(&config(wait));
+        let mut senders = vec![sender.try_clone().unwrap(), sender.try_clone().unwrap()];
+        senders.push(sender);
+        let all = Arc::new(Barrier::new(3));
+        let threads = senders.into_iter().enumerate().map(|(id, mut sender)| {
+            let all = all.clone();
+            std::thread::spawn(move || {
+                for number in 0..1_000 {
+                    let mut message = [number; 12];
+                    message[0] = id as u64;
+                    sender.send(message).unwrap();
+                }
+                // Nobody leaves before all have come, or that one would close the channel.
+                while sender.unread().is_ok_and(|unread| unread > 0) {
+                    std::thread::yield_now();
+                }
+                all.wait();
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        let mut next = [0; 3];
+        while next != [1_000; 3] {
+            let message = receiver.recv().unwrap();
+            let next = &mut next[message[0] as usize];
+            assert_eq!(message[1..], [*next; 11]);
+            *next += 1;
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(receiver.recv(), Err(FINISHED));
+    }
+}
+
 /// Strings of every length that fits arrive as they were; a longer one is refused.
 fn strings_are_whole<X: Transport>() {
     let (mut sender, mut receiver) = X::strings(&config(Wait::Adaptive));
@@ -223,6 +272,11 @@ macro_rules! conforms {
                 queues_keep_order::<$transport, Wide>(|number| [number; 12]);
                 queues_say_why_not::<$transport>();
                 strings_are_whole::<$transport>();
+            }
+
+            #[test]
+            fn many_to_one() {
+                many_senders_keep_their_order::<$transport>();
             }
 
             #[test]

@@ -44,11 +44,11 @@ impl Answer {
     }
 
     /// Why it is final, if it is.
-    pub(super) fn refusal(self, others_max: usize) -> Option<Error> {
+    pub(super) fn refusal(self, others_max: u64) -> Option<Error> {
         match self {
             Self::OtherPattern => Some(Error::PatternMismatch),
             Self::OtherLayout => Some(Error::LayoutMismatch),
-            Self::Crowded => Some(Error::Crowded(others_max)),
+            Self::Crowded => Some(Error::Crowded(others_max as usize)),
             Self::Welcome | Self::Later => None,
         }
     }
@@ -63,6 +63,7 @@ pub(super) struct Hello {
     slots: u64,
     /// The message to begin with, if who speaks owns the ring.
     pub(super) start: u64,
+    /// By pattern; in a refusal, how many are let in.
     pub(super) note: u64,
 }
 

@@ -3,6 +3,7 @@
 use crate::desk::{Arrival, Terms};
 use crate::ends::{Rx, Tx};
 use crate::raw::{Format, Region};
+use crate::sync::AtomicU32;
 use crate::wait::Signal;
 use crate::{Config, Error};
 
@@ -25,9 +26,9 @@ pub(crate) fn receiver(_: &str, _: &Config, _: Terms, _: Format) -> Result<Rx, E
     none()
 }
 
-/// One end that writes for any number.
+/// One end for any number of others.
 #[derive(Debug)]
-pub(crate) struct Host;
+pub(crate) struct Host(Region);
 
 impl Host {
     pub(crate) fn open(
@@ -39,9 +40,22 @@ impl Host {
         none()
     }
 
+    pub(crate) fn gather(_: &str, _: Terms, _: usize, _: &Signal) -> Result<Self, Error> {
+        none()
+    }
+
+    #[expect(clippy::unused_self, reason = "it is what the real one has")]
+    pub(crate) fn has_news(&self) -> bool {
+        false
+    }
+
     #[expect(clippy::unused_self, reason = "it is what the real one has")]
     pub(crate) fn next(&self) -> Option<Arrival> {
         None
+    }
+
+    pub(crate) fn bell(&self) -> &AtomicU32 {
+        self.0.side().bell()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::desk::{Arrival, Desk, Terms, Wire};
 use crate::observe::{End, OTHERS_MAX, Other, Words};
 use crate::raw::{self, LINE, Region};
 use crate::sync::Ordering;
-use crate::wait::{dead, has_finished, leave};
+use crate::wait::{dead, doze, has_finished, leave};
 
 /// Connections that have not said hello: more of them than of guests is somebody's fault, and the
 /// oldest go.
@@ -175,7 +175,8 @@ impl Seat {
             return;
         };
         if let Err(answer) = self.admit(at, hello, file) {
-            let no = Hello::new(answer, &self.offer, 0);
+            let mut no = Hello::new(answer, &self.offer, 0);
+            no.note = self.offer.others_max as u64;
             let _ = socket::say(self.contacts[at].wire.0.as_fd(), no, None);
             self.end(at, watch);
         }
@@ -224,7 +225,7 @@ impl Seat {
                 }
                 Err(error) => Some(error),
             },
-            no => no.refusal(self.offer.others_max),
+            no => no.refusal(hello.note),
         };
         self.end(at, watch);
         match refusal {
@@ -258,8 +259,8 @@ impl Seat {
         let Some(other) = contact.met else { return };
         let side = other.region().side();
         if has_finished(side) {
-            // Who writes for many goes on; a queue is finished with its one other side.
-            self.over |= self.listener().is_none() || self.offer.ring.is_none();
+            // Who has many others goes on; a queue is finished with its one other side.
+            self.over |= self.listener().is_none() || self.offer.terms.pattern.is_pair();
         } else {
             self.resume = side.count().load(Ordering::Acquire);
             // Without memory for a page its death stays unknown, and only that.
@@ -307,8 +308,10 @@ impl Seat {
     }
 }
 
-/// Our words for who reads from message `start` on.
+/// Our words for who reads from message `start` on. Not awake: until our end has seen it, the other
+/// passes full fences.
 fn begin(words: &Region, start: u64) {
+    doze(words.side());
     words.side().count().store(start, Ordering::Release);
     words.side().position().store(start, Ordering::Release);
 }

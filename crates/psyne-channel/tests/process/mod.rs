@@ -69,3 +69,17 @@ impl Dice {
         self.0 % below
     }
 }
+
+/// Open files and mappings of this process.
+pub(crate) fn held() -> (usize, usize) {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    (files, maps.lines().filter(|line| line.contains("memfd:psyne")).count())
+}
+
+/// Names of this process that somebody still has.
+pub(crate) fn residue() -> Vec<String> {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let ours = format!("/{}", name(""));
+    sockets.lines().filter(|line| line.contains(&ours)).map(str::to_owned).collect()
+}

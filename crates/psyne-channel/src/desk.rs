@@ -35,9 +35,7 @@ impl Pattern {
     pub(crate) fn is_pair(self) -> bool {
         matches!(self, Self::Queue | Self::Bytes)
     }
-}
 
-impl Pattern {
     /// For observers, in at most 16 letters.
     #[cfg(not(any(loom, miri)))]
     pub(crate) const fn name(self) -> &'static str {
@@ -46,6 +44,7 @@ impl Pattern {
             Self::Bytes => "bytes",
             Self::Broadcast => "broadcast",
             Self::Latest => "latest",
+            Self::Lanes => "mpsc",
         }
     }
 }

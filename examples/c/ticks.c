@@ -1,14 +1,12 @@
-/* A queue of structs between two processes, by the simple door: send and receive.
- *
- *     ticks recv ipc://ticks
- *     ticks send ipc://ticks 1000000
- */
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "psyne.h"
+#include "example.h"
+
+static const char HELP[] =
+    "A queue of structs between two processes, by the simple door: send and receive.\n"
+    "\n"
+    "    ticks recv ipc://ticks             # one terminal\n"
+    "    ticks send ipc://ticks 1000000     # another\n";
 
 /* The same in every language: its name and fields are checked when the two sides meet. */
 typedef struct {
@@ -18,13 +16,8 @@ typedef struct {
 
 static psyne_layout tick_layout(void) {
   psyne_layout layout = psyne_layout_named("Tick", sizeof(tick), _Alignof(tick));
-  layout = psyne_layout_field(layout, "instrument", psyne_layout_named("u64", 8, 8));
-  return psyne_layout_field(layout, "price", psyne_layout_named("f64", 8, 8));
-}
-
-static int fail(psyne_status status) {
-  fprintf(stderr, "%s: %s\n", psyne_status_code(status), psyne_error_text());
-  return 1;
+  layout = psyne_layout_field(layout, "instrument", number("u64"));
+  return psyne_layout_field(layout, "price", number("f64"));
 }
 
 static int receive(const char *address) {
@@ -44,8 +37,8 @@ static int receive(const char *address) {
     sum += next->price;
     count++;
   }
-  psyne_receiver_close(ticks);
   if (status != PSYNE_CLOSED) return fail(status);
+  psyne_receiver_close(ticks);
   printf("received %" PRIu64 " ticks, sum %.1f\n", count, sum);
   return 0;
 }
@@ -53,24 +46,22 @@ static int receive(const char *address) {
 static int send_ticks(const char *address, uint64_t count) {
   psyne_sender *ticks;
   psyne_status status = psyne_sender_open(address, tick_layout(), NULL, &ticks);
-  for (uint64_t number = 0; status == PSYNE_OK && number < count; number++) {
-    tick next = {number, (double)number / 2};
+  for (uint64_t at = 0; status == PSYNE_OK && at < count; at++) {
+    tick next = {at, (double)at / 2};
     status = psyne_send(ticks, &next, sizeof next);
   }
   /* Messages lie in this process's ring: wait until all of them were read. */
   uint64_t unread = 1;
   while (status == PSYNE_OK && (status = psyne_unread(ticks, &unread)) == PSYNE_OK && unread > 0)
     usleep(1000);
-  psyne_sender_close(ticks);
   if (status != PSYNE_OK) return fail(status);
+  psyne_sender_close(ticks);
   printf("sent %" PRIu64 " ticks\n", count);
   return 0;
 }
 
 int main(int argc, char **argv) {
-  if (argc == 3 && strcmp(argv[1], "recv") == 0) return receive(argv[2]);
-  if (argc == 4 && strcmp(argv[1], "send") == 0)
-    return send_ticks(argv[2], strtoull(argv[3], NULL, 10));
-  fprintf(stderr, "usage: ticks recv ADDRESS | ticks send ADDRESS COUNT\n");
-  return 1;
+  if (is(argc, argv, "recv", 1)) return receive(argv[2]);
+  if (is(argc, argv, "send", 2)) return send_ticks(argv[2], strtoull(argv[3], NULL, 10));
+  return help(argc, argv, HELP);
 }

@@ -41,5 +41,7 @@ match sys.argv[1:]:
         receive(address)
     case ["send", address, count]:
         send(address, int(count))
+    case ["--help"]:
+        print(__doc__)
     case _:
-        sys.exit("usage: frames.py recv ADDRESS | frames.py send ADDRESS COUNT")
+        sys.exit(__doc__)

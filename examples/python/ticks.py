@@ -40,5 +40,7 @@ match sys.argv[1:]:
         receive(address)
     case ["send", address, count]:
         send(address, int(count))
+    case ["--help"]:
+        print(__doc__)
     case _:
-        sys.exit("usage: ticks.py recv ADDRESS | ticks.py send ADDRESS COUNT")
+        sys.exit(__doc__)

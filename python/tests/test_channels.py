@@ -110,6 +110,36 @@ class Channels(unittest.TestCase):
                 sender.send(b"x")
         self.assertGreater(sender.stats()["refused"], 0)
 
+    def test_a_broadcast_says_what_was_missed(self):
+        sender = psyne.Sender(self.address, Tick.layout, pattern="broadcast", slots=100)
+        keen = psyne.Receiver(self.address, Tick.layout, pattern="broadcast")
+        late = psyne.Receiver(self.address, Tick.layout, pattern="broadcast", lag="skip")
+        while sender.receivers() < 2:
+            time.sleep(0.001)
+        for number in range(1000):
+            sender.send(Tick.pack(instrument=number, price=0.5))
+            self.assertEqual(Tick.unpack(keen.recv()).instrument, number)
+        with self.assertRaises(psyne.Lagged) as raised:
+            late.recv()
+        self.assertEqual(Tick.unpack(late.recv()).instrument, raised.exception.number)
+        self.assertRaises(psyne.Error, late.newest)
+
+    def test_a_latest_value_is_the_newest(self):
+        writer = psyne.Sender(self.address, Tick.layout, pattern="latest")
+        reader = psyne.Receiver(self.address, Tick.layout, pattern="latest")
+        self.assertIsNone(reader.newest())
+        for number in range(1, 4):
+            writer.send(Tick.pack(instrument=number, price=0.5))
+        self.assertEqual(Tick.unpack(reader.recv()).instrument, 3)
+        self.assertRaises(psyne.TimedOut, reader.recv, timeout=0)
+        writer.close()
+        self.assertRaises(psyne.Closed, reader.recv)
+        self.assertEqual(Tick.unpack(reader.newest()).instrument, 3)
+
+    def test_patterns_have_what_they_need(self):
+        for options in ({"pattern": "gossip"}, {"pattern": "latest"}, {"lag": "never"}):
+            self.assertRaises(ValueError, psyne.Receiver, self.address, None, **options)
+
     def test_waiting_leaves_other_threads_running(self):
         sender, receiver = self.pair()
         threading.Timer(0.1, lambda: sender.send(b"late")).start()

@@ -11,6 +11,31 @@
 #include <stdlib.h>
 
 /**
+ * Each message goes to one receiver: a queue with one sender and one receiver.
+ */
+#define PSYNE_QUEUE 0
+
+/**
+ * Each message goes to every receiver, at its own pace (`lag`). Not for `PSYNE_BYTES`.
+ */
+#define PSYNE_BROADCAST 1
+
+/**
+ * Sending replaces the value; a receiver gets the newest. Not for `PSYNE_BYTES`.
+ */
+#define PSYNE_LATEST 2
+
+/**
+ * A broadcast's sender waits for this receiver, as `full` says.
+ */
+#define PSYNE_LAG_BLOCK 0
+
+/**
+ * What this receiver is too late for is overwritten: `PSYNE_LAGGED`, and it goes on after that.
+ */
+#define PSYNE_LAG_SKIP 1
+
+/**
  * Never gives the core back while it waits.
  */
 #define PSYNE_SPIN 0
@@ -126,6 +151,10 @@ typedef struct psyne_sender psyne_sender;
  */
 typedef struct {
   /**
+   * Who gets a message: `PSYNE_QUEUE`, `PSYNE_BROADCAST`, `PSYNE_LATEST`.
+   */
+  uint32_t pattern;
+  /**
    * Messages that always fit; for bytes, lines of 64 bytes.
    */
   size_t slots;
@@ -141,6 +170,14 @@ typedef struct {
    * Nanoseconds that `PSYNE_BLOCK` waits; 0: as long as it takes.
    */
   uint64_t full_ns;
+  /**
+   * A broadcast's receiver that falls behind: `PSYNE_LAG_BLOCK`, `PSYNE_LAG_SKIP`.
+   */
+  uint32_t lag;
+  /**
+   * Most receivers of a broadcast or a latest value.
+   */
+  uint32_t receivers_max;
 } psyne_config;
 
 /**
@@ -193,7 +230,7 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * What suits small messages.
+ * What suits a queue of small messages.
  */
 psyne_config psyne_config_default(void);
 
@@ -230,7 +267,8 @@ psyne_status psyne_send(psyne_sender *sender, const void *message, size_t bytes)
 
 /**
  * Lends room for a message of `bytes` bytes, to be written where it will be read: aligned to 8
- * bytes at least, to 64 if it is longer than 56. It is sent by `psyne_commit`.
+ * bytes at least, to 64 if it is longer than 56. It is sent by `psyne_commit`. That of a broadcast
+ * or a latest value, which is copied then, holds the message before.
  *
  * # Safety
  * `room` can be written to.
@@ -249,9 +287,15 @@ void psyne_abort(psyne_sender *sender);
 
 /**
  * What was sent and not released by the receiver yet: 0 once all of it was read. Who ends its
- * process before takes the rest along.
+ * process before takes the rest along. Receivers of a broadcast that skip, and of a latest value,
+ * leave nothing unread.
  */
 psyne_status psyne_unread(psyne_sender *sender, uint64_t *unread);
+
+/**
+ * Receivers of a broadcast that are there; what is sent before they come they don't hear.
+ */
+psyne_status psyne_receivers(psyne_sender *sender, size_t *receivers);
 
 /**
  * What was done so far; zeros for null and while there is a loan.
@@ -269,7 +313,7 @@ void psyne_sender_close(psyne_sender *sender);
 /**
  * Waits for the next message and lends it where it lies, to be read until `psyne_release`, which
  * this does for the message before. `timeout_ns` is how long, 0 not at all, below 0 as long as it
- * takes.
+ * takes. The next of a latest value is one that is newer than the last that this end got.
  *
  * # Safety
  * `message` and `bytes` can be written to.
@@ -278,6 +322,15 @@ psyne_status psyne_recv(psyne_receiver *receiver,
                         int64_t timeout_ns,
                         const void **message,
                         size_t *bytes);
+
+/**
+ * Lends the newest value, even if this end got it before, as `psyne_recv`: `PSYNE_TIMED_OUT` if
+ * there is none yet. It can also be had after its writer is gone.
+ *
+ * # Safety
+ * `message` and `bytes` can be written to.
+ */
+psyne_status psyne_newest(psyne_receiver *receiver, const void **message, size_t *bytes);
 
 /**
  * Frees the room of the message that was received last. Without one it does nothing.

@@ -2,7 +2,21 @@
 
 use std::time::Duration;
 
-use psyne::channel;
+use psyne::channel::{self, any, broadcast};
+
+use crate::Layout;
+
+/// Each message goes to one receiver: a queue with one sender and one receiver.
+pub const PSYNE_QUEUE: u32 = 0;
+/// Each message goes to every receiver, at its own pace (`lag`). Not for `PSYNE_BYTES`.
+pub const PSYNE_BROADCAST: u32 = 1;
+/// Sending replaces the value; a receiver gets the newest. Not for `PSYNE_BYTES`.
+pub const PSYNE_LATEST: u32 = 2;
+
+/// A broadcast's sender waits for this receiver, as `full` says.
+pub const PSYNE_LAG_BLOCK: u32 = 0;
+/// What this receiver is too late for is overwritten: `PSYNE_LAGGED`, and it goes on after that.
+pub const PSYNE_LAG_SKIP: u32 = 1;
 
 /// Never gives the core back while it waits.
 pub const PSYNE_SPIN: u32 = 0;
@@ -20,6 +34,8 @@ pub const PSYNE_REFUSE: u32 = 1;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
+    /// Who gets a message: `PSYNE_QUEUE`, `PSYNE_BROADCAST`, `PSYNE_LATEST`.
+    pub pattern: u32,
     /// Messages that always fit; for bytes, lines of 64 bytes.
     pub slots: usize,
     /// How this end waits: `PSYNE_SPIN`, `PSYNE_ADAPTIVE`, `PSYNE_PARK`.
@@ -28,16 +44,47 @@ pub struct Config {
     pub full: u32,
     /// Nanoseconds that `PSYNE_BLOCK` waits; 0: as long as it takes.
     pub full_ns: u64,
+    /// A broadcast's receiver that falls behind: `PSYNE_LAG_BLOCK`, `PSYNE_LAG_SKIP`.
+    pub lag: u32,
+    /// Most receivers of a broadcast or a latest value.
+    pub receivers_max: u32,
 }
 
-/// What suits small messages.
+/// What suits a queue of small messages.
 #[unsafe(no_mangle)]
 pub extern "C" fn psyne_config_default() -> Config {
-    let slots = channel::Config::default().slots;
-    Config { slots, wait: PSYNE_ADAPTIVE, full: PSYNE_BLOCK, full_ns: 0 }
+    let channel::Config { slots, receivers_max, .. } = channel::Config::default();
+    Config {
+        pattern: PSYNE_QUEUE,
+        slots,
+        wait: PSYNE_ADAPTIVE,
+        full: PSYNE_BLOCK,
+        full_ns: 0,
+        lag: PSYNE_LAG_BLOCK,
+        receivers_max: receivers_max as u32,
+    }
 }
 
 impl Config {
+    /// The pattern and what its messages are.
+    pub(crate) fn kind(&self, layout: &Layout) -> Result<any::Kind, channel::Error> {
+        let lag = match self.lag {
+            PSYNE_LAG_BLOCK => broadcast::Lag::Block,
+            PSYNE_LAG_SKIP => broadcast::Lag::Skip,
+            _ => return Err(channel::Error::Config("lag is none of PSYNE_LAG_BLOCK, …")),
+        };
+        match (self.pattern, layout.read()) {
+            (PSYNE_QUEUE, None) => Ok(any::Kind::Bytes),
+            (PSYNE_QUEUE, Some(layout)) => Ok(any::Kind::Queue(layout)),
+            (PSYNE_BROADCAST, Some(layout)) => Ok(any::Kind::Broadcast { layout, lag }),
+            (PSYNE_LATEST, Some(layout)) => Ok(any::Kind::Latest(layout)),
+            (PSYNE_BROADCAST | PSYNE_LATEST, None) => {
+                Err(channel::Error::Config("this pattern has messages of one layout"))
+            }
+            _ => Err(channel::Error::Config("pattern is none of PSYNE_QUEUE, …")),
+        }
+    }
+
     /// The same for Rust. Nothing is believed: any number may come from C.
     pub(crate) fn read(&self) -> Result<channel::Config, channel::Error> {
         let wait = match self.wait {
@@ -54,6 +101,7 @@ impl Config {
                 return Err(channel::Error::Config("full is neither PSYNE_BLOCK nor PSYNE_REFUSE"));
             }
         };
-        Ok(channel::Config { slots: self.slots, wait, full, ..channel::Config::default() })
+        let (slots, receivers_max) = (self.slots, self.receivers_max as usize);
+        Ok(channel::Config { slots, wait, full, receivers_max, ..channel::Config::default() })
     }
 }

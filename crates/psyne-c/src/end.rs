@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use psyne::channel::{self, any};
 
-use crate::{Config, Layout, Status};
+use crate::{Config, Layout, Status, psyne_config_default};
 
 /// The end that sends. Only one thread at a time may use it.
 #[derive(Debug)]
@@ -62,9 +62,9 @@ unsafe fn open<T>(
     }
     // SAFETY: not null, and the caller promises the zero byte.
     let address = unsafe { CStr::from_ptr(address) }.to_str().unwrap_or("not UTF-8");
-    let config = config.map_or_else(|| Ok(channel::Config::default()), Config::read);
-    let end = config.and_then(|config| open(address, &layout.kind(), &config));
-    end.map_err(|error| Status::of(Err(error)))
+    let config = config.copied().unwrap_or_else(|| psyne_config_default());
+    let end = || open(address, &config.kind(&layout)?, &config.read()?);
+    end().map_err(|error| Status::of(Err(error)))
 }
 
 /// Hands a value over to C, or says why there is none.
@@ -146,7 +146,8 @@ pub unsafe extern "C" fn psyne_send(
 }
 
 /// Lends room for a message of `bytes` bytes, to be written where it will be read: aligned to 8
-/// bytes at least, to 64 if it is longer than 56. It is sent by `psyne_commit`.
+/// bytes at least, to 64 if it is longer than 56. It is sent by `psyne_commit`. That of a broadcast
+/// or a latest value, which is copied then, holds the message before.
 ///
 /// # Safety
 /// `room` can be written to.
@@ -192,7 +193,8 @@ pub extern "C" fn psyne_abort(sender: Option<&mut Sender>) {
 }
 
 /// What was sent and not released by the receiver yet: 0 once all of it was read. Who ends its
-/// process before takes the rest along.
+/// process before takes the rest along. Receivers of a broadcast that skip, and of a latest value,
+/// leave nothing unread.
 #[unsafe(no_mangle)]
 pub extern "C" fn psyne_unread(sender: Option<&mut Sender>, unread: Option<&mut u64>) -> Status {
     let (Some(sender), Some(unread)) = (sender, unread) else {
@@ -202,6 +204,21 @@ pub extern "C" fn psyne_unread(sender: Option<&mut Sender>, unread: Option<&mut 
         return Status::misuse("commit or abort the loan first");
     }
     Status::of(sender.end.unread().map(|count| *unread = count))
+}
+
+/// Receivers of a broadcast that are there; what is sent before they come they don't hear.
+#[unsafe(no_mangle)]
+pub extern "C" fn psyne_receivers(
+    sender: Option<&mut Sender>,
+    receivers: Option<&mut usize>,
+) -> Status {
+    let (Some(sender), Some(receivers)) = (sender, receivers) else {
+        return Status::misuse("the sender is null, or the place for the number");
+    };
+    if sender.loan.is_some() {
+        return Status::misuse("commit or abort the loan first");
+    }
+    Status::of(sender.end.receivers().map(|count| *receivers = count))
 }
 
 /// What was done so far; zeros for null and while there is a loan.
@@ -225,7 +242,7 @@ pub unsafe extern "C" fn psyne_sender_close(sender: *mut Sender) {
 
 /// Waits for the next message and lends it where it lies, to be read until `psyne_release`, which
 /// this does for the message before. `timeout_ns` is how long, 0 not at all, below 0 as long as it
-/// takes.
+/// takes. The next of a latest value is one that is newer than the last that this end got.
 ///
 /// # Safety
 /// `message` and `bytes` can be written to.
@@ -242,7 +259,44 @@ pub unsafe extern "C" fn psyne_recv(
     }
     receiver.message = None;
     let time = u64::try_from(timeout_ns).ok().map(Duration::from_nanos);
-    let received = match receiver.end.recv(time) {
+    let received = receiver.end.recv(time);
+    // SAFETY: as the caller promises; the message is that of this receiver.
+    unsafe { lend(&mut receiver.message, received, message, bytes) }
+}
+
+/// Lends the newest value, even if this end got it before, as `psyne_recv`: `PSYNE_TIMED_OUT` if
+/// there is none yet. It can also be had after its writer is gone.
+///
+/// # Safety
+/// `message` and `bytes` can be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn psyne_newest(
+    receiver: Option<&mut Receiver>,
+    message: *mut *const c_void,
+    bytes: *mut usize,
+) -> Status {
+    let Some(receiver) = receiver else { return Status::misuse("the receiver is null") };
+    if message.is_null() || bytes.is_null() {
+        return Status::misuse("there is no place for the message");
+    }
+    receiver.message = None;
+    let newest = receiver.end.newest();
+    let received = newest.and_then(|newest| newest.ok_or(channel::Error::TimedOut));
+    // SAFETY: as the caller promises; the message is that of this receiver.
+    unsafe { lend(&mut receiver.message, received, message, bytes) }
+}
+
+/// Keeps a message of a receiver's boxed end beside it, and tells C where it lies.
+///
+/// # Safety
+/// `held` belongs to the handle that owns the end; `message` and `bytes` can be written to.
+unsafe fn lend(
+    held: &mut Option<any::Received<'static>>,
+    received: Result<any::Received<'_>, channel::Error>,
+    message: *mut *const c_void,
+    bytes: *mut usize,
+) -> Status {
+    let received = match received {
         Ok(received) => received,
         Err(error) => return Status::of(Err(error)),
     };
@@ -250,7 +304,7 @@ pub unsafe extern "C" fn psyne_recv(
     // SAFETY: only the lifetime changes. The message borrows the boxed end, which stays where it
     // is, is not used before the message is dropped, and is dropped after it.
     let received = unsafe { mem::transmute::<any::Received<'_>, any::Received<'static>>(received) };
-    receiver.message = Some(received);
+    *held = Some(received);
     // SAFETY: not null, and the caller promises that it can be written to.
     unsafe { message.write(start.cast()) };
     // SAFETY: as above.

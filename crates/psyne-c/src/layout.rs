@@ -20,15 +20,12 @@ pub struct Layout {
 pub const PSYNE_BYTES: Layout = Layout { hash: 0, size: 0, align: 0 };
 
 impl Layout {
-    /// The pattern that it stands for.
-    pub(crate) fn kind(&self) -> channel::any::Kind {
-        if *self == PSYNE_BYTES {
-            return channel::any::Kind::Bytes;
-        }
-        channel::any::Kind::Queue(self.read())
+    /// The same for Rust, unless it is `PSYNE_BYTES`.
+    pub(crate) fn read(&self) -> Option<channel::Layout> {
+        (*self != PSYNE_BYTES).then(|| self.whole())
     }
 
-    fn read(&self) -> channel::Layout {
+    fn whole(&self) -> channel::Layout {
         channel::Layout { hash: self.hash, size: self.size, align: self.align }
     }
 }
@@ -80,11 +77,11 @@ pub unsafe extern "C" fn psyne_layout_field(
 ) -> Layout {
     // SAFETY: as the caller promises.
     let name = unsafe { text(name) };
-    layout.read().field(name, of.read()).into()
+    layout.whole().field(name, of.whole()).into()
 }
 
 /// That of `count` elements one after the other.
 #[unsafe(no_mangle)]
 pub extern "C" fn psyne_layout_array(of: Layout, count: usize) -> Layout {
-    channel::Layout::array(of.read(), count).into()
+    channel::Layout::array(of.whole(), count).into()
 }

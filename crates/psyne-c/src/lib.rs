@@ -6,12 +6,14 @@ mod layout;
 mod status;
 
 pub use config::{
-    Config, PSYNE_ADAPTIVE, PSYNE_BLOCK, PSYNE_PARK, PSYNE_REFUSE, PSYNE_SPIN, psyne_config_default,
+    Config, PSYNE_ADAPTIVE, PSYNE_BLOCK, PSYNE_BROADCAST, PSYNE_LAG_BLOCK, PSYNE_LAG_SKIP,
+    PSYNE_LATEST, PSYNE_PARK, PSYNE_QUEUE, PSYNE_REFUSE, PSYNE_SPIN, psyne_config_default,
 };
 pub use end::{
-    Receiver, Sender, Stats, psyne_abort, psyne_commit, psyne_loan, psyne_receiver_close,
-    psyne_receiver_open, psyne_receiver_stats, psyne_recv, psyne_release, psyne_send,
-    psyne_sender_close, psyne_sender_open, psyne_sender_stats, psyne_unread,
+    Receiver, Sender, Stats, psyne_abort, psyne_commit, psyne_loan, psyne_newest,
+    psyne_receiver_close, psyne_receiver_open, psyne_receiver_stats, psyne_receivers, psyne_recv,
+    psyne_release, psyne_send, psyne_sender_close, psyne_sender_open, psyne_sender_stats,
+    psyne_unread,
 };
 pub use layout::{Layout, PSYNE_BYTES, psyne_layout_array, psyne_layout_field, psyne_layout_named};
 pub use status::{Status, psyne_error_number, psyne_error_text, psyne_status_code};

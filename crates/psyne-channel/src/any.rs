@@ -4,7 +4,12 @@
 use core::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use crate::{Config, Error, Layout, Stats, bytes, plain};
+use crate::broadcast::{self, Lag};
+use crate::{Config, Error, Layout, Stats, bytes, latest, plain};
+
+mod copied;
+
+const NO_LATEST: Error = Error::Config("only a latest value has a newest message");
 
 /// A pattern, and what its messages are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,9 +19,20 @@ pub enum Kind {
     Bytes,
     /// A queue of messages of one layout ([`spsc`](crate::spsc), [`plain`]).
     Queue(Layout),
+    /// One ring of messages of one layout for many receivers ([`broadcast`]).
+    Broadcast {
+        /// What the messages are.
+        layout: Layout,
+        /// What happens when a receiver falls behind; to a sender it says nothing.
+        lag: Lag,
+    },
+    /// The newest value of one layout ([`latest`]): sending replaces it, receiving waits until it
+    /// is newer.
+    Latest(Layout),
 }
 
-/// Opens both ends between threads of this process.
+/// Opens both ends of a queue between threads of this process. What has many ends is opened by
+/// `memory://name`.
 ///
 /// # Errors
 /// `Config` or `Memory`.
@@ -30,6 +46,9 @@ pub fn channel(kind: &Kind, config: &Config) -> Result<(Sender, Receiver), Error
             let (sender, receiver) = plain::channel(layout, config)?;
             (Sender::Queue(sender), Receiver::Queue(receiver))
         }
+        Kind::Broadcast { .. } | Kind::Latest(_) => {
+            return Err(Error::Config("only a queue is opened with both ends"));
+        }
     })
 }
 
@@ -41,6 +60,8 @@ pub enum Sender {
     Bytes(bytes::Sender),
     /// Of messages of one layout.
     Queue(plain::Sender),
+    /// Of a broadcast, or a latest value.
+    Copied(copied::Sender),
 }
 
 impl Sender {
@@ -52,6 +73,12 @@ impl Sender {
         Ok(match kind {
             Kind::Bytes => Self::Bytes(bytes::Sender::open(address, config)?),
             Kind::Queue(layout) => Self::Queue(plain::Sender::open(address, layout, config)?),
+            Kind::Broadcast { layout, .. } => {
+                Self::Copied(broadcast::plain::Sender::open(address, layout, config)?.into())
+            }
+            Kind::Latest(layout) => {
+                Self::Copied(latest::plain::Writer::open(address, layout, config)?.into())
+            }
         })
     }
 
@@ -63,10 +90,12 @@ impl Sender {
         match self {
             Self::Bytes(sender) => sender.send(message),
             Self::Queue(sender) => sender.send(message),
+            Self::Copied(sender) => sender.send(message),
         }
     }
 
-    /// Lends room for a message of `bytes` bytes, to be written where it will be read.
+    /// Lends room for a message of `bytes` bytes, to be written where it will be read; that of a
+    /// broadcast or a latest value, which is copied when it is committed, holds the one before.
     ///
     /// # Errors
     /// `TooLong`, also if messages of one layout have another size; `Full`, `TimedOut`, `Closed`,
@@ -81,10 +110,12 @@ impl Sender {
                 }
                 sender.loan().map(Loan::Queue)
             }
+            Self::Copied(sender) => sender.loan(bytes).map(Loan::Copied),
         }
     }
 
-    /// What was sent and not released by the receiver yet: 0 once all of it was read.
+    /// What was sent and not released by the receiver yet: 0 once all of it was read. Receivers of
+    /// a broadcast that skip, and of a latest value, leave nothing unread.
     ///
     /// # Errors
     /// `Closed`, `PeerDied`: nobody will read it.
@@ -92,7 +123,20 @@ impl Sender {
         match self {
             Self::Bytes(sender) => sender.unread(),
             Self::Queue(sender) => sender.unread(),
+            Self::Copied(sender) => Ok(sender.unread()),
         }
+    }
+
+    /// Receivers of a broadcast that are there.
+    ///
+    /// # Errors
+    /// `Config` for another pattern.
+    pub fn receivers(&mut self) -> Result<usize, Error> {
+        let receivers = match self {
+            Self::Copied(sender) => sender.receivers(),
+            _ => None,
+        };
+        receivers.ok_or(Error::Config("only a broadcast counts its receivers"))
     }
 
     /// What was done so far.
@@ -101,6 +145,7 @@ impl Sender {
         match self {
             Self::Bytes(sender) => sender.stats(),
             Self::Queue(sender) => sender.stats(),
+            Self::Copied(sender) => sender.stats(),
         }
     }
 }
@@ -114,6 +159,8 @@ pub enum Loan<'a> {
     Bytes(bytes::Loan<'a>),
     /// Of a message of the queue's layout.
     Queue(plain::Loan<'a>),
+    /// Of what is copied when it is committed.
+    Copied(copied::Loan<'a>),
 }
 
 impl Loan<'_> {
@@ -125,6 +172,7 @@ impl Loan<'_> {
         match self {
             Self::Bytes(loan) => loan.commit(),
             Self::Queue(loan) => loan.commit(),
+            Self::Copied(loan) => loan.commit(),
         }
     }
 }
@@ -136,6 +184,7 @@ impl Deref for Loan<'_> {
         match self {
             Self::Bytes(loan) => loan,
             Self::Queue(loan) => loan,
+            Self::Copied(loan) => loan,
         }
     }
 }
@@ -145,6 +194,7 @@ impl DerefMut for Loan<'_> {
         match self {
             Self::Bytes(loan) => loan,
             Self::Queue(loan) => loan,
+            Self::Copied(loan) => loan,
         }
     }
 }
@@ -157,6 +207,8 @@ pub enum Receiver {
     Bytes(bytes::Receiver),
     /// Of messages of one layout.
     Queue(plain::Receiver),
+    /// Of a broadcast, or a latest value.
+    Copied(copied::Receiver),
 }
 
 impl Receiver {
@@ -168,31 +220,52 @@ impl Receiver {
         Ok(match kind {
             Kind::Bytes => Self::Bytes(bytes::Receiver::open(address, config)?),
             Kind::Queue(layout) => Self::Queue(plain::Receiver::open(address, layout, config)?),
+            Kind::Broadcast { layout, lag } => Self::Copied(
+                broadcast::plain::Receiver::open(address, layout, *lag, config)?.into(),
+            ),
+            Kind::Latest(layout) => {
+                Self::Copied(latest::plain::Reader::open(address, layout, config)?.into())
+            }
         })
     }
 
     /// Waits for the next message, as long as it takes or for `time`, and lends it where it lies.
+    /// The next of a latest value is one that is newer than the last that this end got.
     ///
     /// # Errors
-    /// `TimedOut`; `Closed` or `PeerDied` after the last message of a sender that is gone;
-    /// `Corrupt`.
+    /// `TimedOut`, `Lagged`, `Corrupt`; `Closed` or `PeerDied` after the last message of a sender
+    /// that is gone.
     pub fn recv(&mut self, time: Option<Duration>) -> Result<Received<'_>, Error> {
         match (self, time) {
             (Self::Bytes(receiver), None) => receiver.recv().map(Received::Bytes),
             (Self::Bytes(receiver), Some(time)) => receiver.recv_timeout(time).map(Received::Bytes),
             (Self::Queue(receiver), time) => receiver.recv(time).map(Received::Queue),
+            (Self::Copied(receiver), time) => receiver.recv(time).map(Received::Copied),
         }
     }
 
     /// The next message, if it is there.
     ///
     /// # Errors
-    /// `Closed`, `PeerDied`, `Corrupt`.
+    /// `Lagged`, `Closed`, `PeerDied`, `Corrupt`.
     pub fn try_recv(&mut self) -> Result<Option<Received<'_>>, Error> {
         Ok(match self {
             Self::Bytes(receiver) => receiver.try_recv()?.map(Received::Bytes),
             Self::Queue(receiver) => receiver.try_recv()?.map(Received::Queue),
+            Self::Copied(receiver) => receiver.try_recv()?.map(Received::Copied),
         })
+    }
+
+    /// The newest value, even if this end got it before; nothing before the first. Also after its
+    /// writer is gone.
+    ///
+    /// # Errors
+    /// `Config` for another pattern.
+    pub fn newest(&mut self) -> Result<Option<Received<'_>>, Error> {
+        match self {
+            Self::Copied(receiver) => Ok(receiver.newest()?.map(Received::Copied)),
+            _ => Err(NO_LATEST),
+        }
     }
 
     /// What was done so far.
@@ -201,6 +274,7 @@ impl Receiver {
         match self {
             Self::Bytes(receiver) => receiver.stats(),
             Self::Queue(receiver) => receiver.stats(),
+            Self::Copied(receiver) => receiver.stats(),
         }
     }
 }
@@ -213,6 +287,8 @@ pub enum Received<'a> {
     Bytes(bytes::Received<'a>),
     /// A message of the queue's layout.
     Queue(plain::Received<'a>),
+    /// One that was copied out.
+    Copied(copied::Received<'a>),
 }
 
 impl Deref for Received<'_> {
@@ -222,6 +298,7 @@ impl Deref for Received<'_> {
         match self {
             Self::Bytes(message) => message,
             Self::Queue(message) => message,
+            Self::Copied(message) => message,
         }
     }
 }
@@ -249,6 +326,39 @@ mod tests {
             assert_eq!((sender.stats().slots, receiver.stats().slots), (2, 2));
             drop(sender);
             assert_eq!(receiver.try_recv().unwrap_err().code(), "closed");
+        }
+    }
+
+    #[test]
+    fn what_is_copied_is_lent_by_the_same_verbs() {
+        let layout = Layout::named("F", 4, 1);
+        let cast = Kind::Broadcast { layout, lag: Lag::Block };
+        for (name, kind) in [("cast", cast), ("latest", Kind::Latest(layout))] {
+            let address = format!("memory://any-{name}-{}", std::process::id());
+            let mut sender = Sender::open(&address, &kind, &Config::default()).unwrap();
+            let mut receiver = Receiver::open(&address, &kind, &Config::default()).unwrap();
+            while sender.receivers().is_ok_and(|receivers| receivers == 0) {
+                std::thread::yield_now();
+            }
+            sender.send(b"four").unwrap();
+            let received = receiver.recv(None).unwrap();
+            assert_eq!((&*received, received.as_ptr() as usize % 64), (&b"four"[..], 0));
+            drop(received);
+            let mut loan = sender.loan(4).unwrap();
+            loan.copy_from_slice(b"more");
+            loan.commit().unwrap();
+            sender.loan(4).unwrap().fill(0);
+            assert_eq!(&*receiver.recv(None).unwrap(), b"more");
+            assert!(receiver.try_recv().unwrap().is_none());
+            assert_eq!(receiver.recv(Some(Duration::ZERO)).unwrap_err(), Error::TimedOut);
+            assert_eq!((sender.unread(), sender.stats().slots), (Ok(0), 2));
+            assert_eq!(sender.loan(5).unwrap_err().code(), "too_long");
+            drop(sender);
+            assert_eq!(receiver.try_recv().unwrap_err().code(), "closed");
+            match receiver.newest() {
+                Ok(newest) => assert_eq!(&*newest.unwrap(), b"more"),
+                Err(error) => assert_eq!((error, name), (NO_LATEST, "cast")),
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a message is.
 
-use psyne::channel::{self, any::Kind};
+use psyne::channel::any::Kind;
+use psyne::channel::{self, broadcast::Lag};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -54,7 +55,21 @@ impl Layout {
     }
 }
 
-/// The pattern that a layout stands for: without one, byte strings of any length.
-pub(crate) fn kind(layout: Option<Layout>) -> Kind {
-    layout.map_or(Kind::Bytes, |layout| Kind::Queue(layout.0))
+/// The pattern, and what its messages are: without a layout, byte strings of any length.
+pub(crate) fn kind(pattern: &str, layout: Option<Layout>, lag: &str) -> PyResult<Kind> {
+    let lag = match lag {
+        "block" => Lag::Block,
+        "skip" => Lag::Skip,
+        _ => return Err(PyValueError::new_err("lag is \"block\" or \"skip\"")),
+    };
+    match (pattern, layout) {
+        ("queue", None) => Ok(Kind::Bytes),
+        ("queue", Some(Layout(layout))) => Ok(Kind::Queue(layout)),
+        ("broadcast", Some(Layout(layout))) => Ok(Kind::Broadcast { layout, lag }),
+        ("latest", Some(Layout(layout))) => Ok(Kind::Latest(layout)),
+        ("broadcast" | "latest", None) => {
+            Err(PyValueError::new_err("this pattern has messages of one layout"))
+        }
+        _ => Err(PyValueError::new_err("pattern is \"queue\", \"broadcast\" or \"latest\"")),
+    }
 }

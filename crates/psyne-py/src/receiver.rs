@@ -74,20 +74,35 @@ impl Receiver {
                 Err(error) => return Err(raise(py, &error)),
             }
         };
+        Ok(receiver.hold(slf, received))
+    }
+
+    /// Keeps a message for as long as Python looks at it.
+    fn hold(&mut self, slf: &Bound<'_, Self>, received: any::Received<'static>) -> Message {
         let views = Arc::new(AtomicUsize::new(0));
         let (start, bytes) = (received.as_ptr() as usize, received.len());
-        receiver.held = Some(Held { _message: received, views: views.clone() });
-        Ok(Message { receiver: slf.clone().unbind(), start, bytes, views })
+        self.held = Some(Held { _message: received, views: views.clone() });
+        Message { receiver: slf.clone().unbind(), start, bytes, views }
     }
 }
 
 #[pymethods]
 impl Receiver {
     #[new]
-    #[pyo3(signature = (address, layout=None, *, wait="adaptive"))]
-    fn new(py: Python<'_>, address: &str, layout: Option<Layout>, wait: &str) -> PyResult<Self> {
-        let config = config(None, wait, true)?;
-        let opened = py.detach(|| any::Receiver::open(address, &kind(layout), &config));
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    #[pyo3(signature = (
+        address, layout=None, *, pattern="queue", lag="block", wait="adaptive"
+    ))]
+    fn new(
+        py: Python<'_>,
+        address: &str,
+        layout: Option<Layout>,
+        pattern: &str,
+        lag: &str,
+        wait: &str,
+    ) -> PyResult<Self> {
+        let (config, kind) = (config(None, wait, true)?, kind(pattern, layout, lag)?);
+        let opened = py.detach(|| any::Receiver::open(address, &kind, &config));
         let end = opened.map_err(|error| raise(py, &error))?;
         Ok(Self { held: None, end: Some(Box::new(end)) })
     }
@@ -96,6 +111,17 @@ impl Receiver {
     #[pyo3(signature = (timeout=None))]
     fn recv(slf: Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Message> {
         Self::next(&slf, time(timeout)?)
+    }
+
+    /// The newest value, even if it was received before; None before the first.
+    fn newest(slf: Bound<'_, Self>) -> PyResult<Option<Message>> {
+        let mut receiver = slf.try_borrow_mut()?;
+        let newest = receiver.idle()?.newest().map_err(|error| raise(slf.py(), &error))?;
+        // SAFETY: as in `next`.
+        let newest = newest.map(|message| unsafe {
+            mem::transmute::<any::Received<'_>, any::Received<'static>>(message)
+        });
+        Ok(newest.map(|message| receiver.hold(&slf, message)))
     }
 
     /// What was done so far.

@@ -74,12 +74,14 @@ impl Sender {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     #[pyo3(signature = (
-        address, layout=None, *, slots=None, wait="adaptive", full="block", timeout=None
+        address, layout=None, *, pattern="queue", slots=None, wait="adaptive", full="block",
+        timeout=None
     ))]
     fn new(
         py: Python<'_>,
         address: &str,
         layout: Option<Layout>,
+        pattern: &str,
         slots: Option<usize>,
         wait: &str,
         full: &str,
@@ -91,7 +93,8 @@ impl Sender {
             _ => return Err(PyValueError::new_err("full is \"block\" or \"refuse\"")),
         };
         let config = config(slots, wait, blocks)?;
-        let opened = py.detach(|| any::Sender::open(address, &kind(layout), &config));
+        let kind = kind(pattern, layout, "block")?;
+        let opened = py.detach(|| any::Sender::open(address, &kind, &config));
         let end = opened.map_err(|error| raise(py, &error))?;
         Ok(Self { loan: None, end: Some(Box::new(end)), time: time(timeout)?, blocks })
     }
@@ -135,6 +138,11 @@ impl Sender {
     /// What was sent and not released by the receiver yet.
     fn unread(&mut self, py: Python<'_>) -> PyResult<u64> {
         self.idle()?.unread().map_err(|error| raise(py, &error))
+    }
+
+    /// Receivers of a broadcast that are there.
+    fn receivers(&mut self, py: Python<'_>) -> PyResult<usize> {
+        self.idle()?.receivers().map_err(|error| raise(py, &error))
     }
 
     /// What was done so far.

@@ -1,92 +1,45 @@
-//! Every scenario, with each language at each end.
+//! Queues, with each language at each end.
 
 mod support;
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use support::{LANGUAGES, printed, start};
 
-use support::{libraries, root};
-
-/// What a scenario sends, and what its receiver must have seen.
-struct Scenario {
-    name: &'static str,
-    count: u64,
-    received: &'static str,
-    rust: &'static str,
-}
-
-const SCENARIOS: [Scenario; 2] = [
-    Scenario {
-        name: "ticks",
-        count: 20_000,
-        received: "received 20000 ticks, sum 99995000.0\n",
-        rust: env!("CARGO_BIN_EXE_ticks"),
-    },
-    Scenario {
-        name: "frames",
-        count: 300,
-        // 256 frames of each byte value, and 44 more.
-        received: "received 300 frames, sum 2201092096\n",
-        rust: env!("CARGO_BIN_EXE_frames"),
-    },
+/// A scenario, how much its sender sends, and what its receiver must have seen.
+const SCENARIOS: [(&str, &str, &str); 2] = [
+    ("ticks", "20000", "received 20000 ticks, sum 99995000.0\n"),
+    // 256 frames of each byte value, and 44 more.
+    ("frames", "300", "received 300 frames, sum 2201092096\n"),
 ];
-
-/// How a scenario's program is run in some language, with a folder for what that takes.
-type Run = fn(&Scenario, &Path) -> Command;
-
-const LANGUAGES: [(&str, Run); 3] = [("rust", rust), ("c", c), ("python", python)];
-
-fn rust(scenario: &Scenario, _: &Path) -> Command {
-    Command::new(scenario.rust)
-}
-
-/// The C program, built against the library that cargo built beside this test.
-fn c(scenario: &Scenario, folder: &Path) -> Command {
-    let program = folder.join(scenario.name);
-    if !program.exists() {
-        let mut cc = Command::new("cc");
-        cc.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror"]);
-        cc.arg(root().join(format!("examples/c/{}.c", scenario.name)));
-        cc.arg("-I").arg(root().join("crates/psyne-c/include"));
-        cc.arg("-L").arg(libraries()).arg("-lpsyne_c");
-        cc.arg(format!("-Wl,-rpath,{}", libraries().display()));
-        let built = cc.arg("-o").arg(&program).status().expect("a C compiler is installed");
-        assert!(built.success(), "{}.c compiles without a warning", scenario.name);
-    }
-    Command::new(program)
-}
-
-fn python(scenario: &Scenario, folder: &Path) -> Command {
-    let mut command = support::python(folder);
-    command.arg(root().join(format!("examples/python/{}.py", scenario.name)));
-    command
-}
-
-fn start(mut command: Command, words: &[&str]) -> Child {
-    command.args(words).stdout(Stdio::piped()).spawn().expect("the program starts")
-}
-
-/// What it printed; it must have succeeded.
-fn printed(child: Child, what: &str) -> String {
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{what}: {}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
 
 #[test]
 fn each_language_talks_to_each() {
     let folder = tempfile::tempdir().unwrap();
-    for scenario in SCENARIOS {
-        let (name, count) = (scenario.name, scenario.count.to_string());
+    for (name, count, received) in SCENARIOS {
         for (from, sender) in LANGUAGES {
             for (to, receiver) in LANGUAGES {
                 let what = format!("{name} from {from} to {to}");
                 let address = format!("ipc://examples-{}-{name}-{from}-{to}", std::process::id());
-                let receiver = start(receiver(&scenario, folder.path()), &["recv", &address]);
-                let sender = start(sender(&scenario, folder.path()), &["send", &address, &count]);
+                let receiver = start(receiver(name, folder.path()), &["recv", &address]);
+                let sender = start(sender(name, folder.path()), &["send", &address, count]);
                 assert_eq!(printed(sender, &what), format!("sent {count} {name}\n"));
-                assert_eq!(printed(receiver, &what), scenario.received, "{what}");
+                assert_eq!(printed(receiver, &what), received, "{what}");
             }
         }
+    }
+}
+
+#[test]
+fn help_says_how_a_program_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["ticks", "frames", "prices", "thermostat", "jobs"] {
+        for (language, program) in LANGUAGES {
+            let what = format!("{name} in {language}");
+            let help = printed(start(program(name, folder.path()), &["--help"]), &what);
+            assert!(help.contains(&format!("ipc://{name}")), "{what}: {help}");
+        }
+    }
+    for (language, program) in LANGUAGES {
+        let lost = start(program("ticks", folder.path()), &["huh"]).wait().unwrap();
+        assert!(!lost.success(), "{language}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{NONE, terms};
 use crate::plain::{check, fits};
 use crate::raw::{load_bytes, store_bytes};
-use crate::{Config, Error, Layout};
+use crate::{Config, Error, Layout, Stats};
 
 /// The side that writes. Dropped, it leaves its last value.
 #[derive(Debug)]
@@ -97,6 +97,13 @@ impl Reader {
     pub fn try_changed(&mut self, value: &mut [u8]) -> Result<bool, Error> {
         fits(value, self.bytes)?;
         Ok(self.reader.look()? && self.copy(value).map(|()| true)?)
+    }
+
+    /// How this end waited; `slots` is the number of the value that it got last.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let (waits, sleeps) = self.reader.signal.counts();
+        Stats { slots: self.reader.view.seen, refused: 0, waits, sleeps }
     }
 
     fn copy(&mut self, value: &mut [u8]) -> Result<(), Error> {

@@ -1,12 +1,12 @@
 //! Byte strings of 64 KiB between two processes, by the fast door: a frame is written where it is
 //! read, and nothing is copied.
 //!
-//!     frames recv ipc://frames
-//!     frames send ipc://frames 10000
+//!     frames recv ipc://frames             # one terminal
+//!     frames send ipc://frames 10000       # another
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use psyne::channel::{Config, Error, bytes};
 
 const FRAME_BYTES: usize = 64 << 10;
@@ -14,11 +14,10 @@ const FRAME_BYTES: usize = 64 << 10;
 const SLOTS: usize = 1 << 16;
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    match examples::words()[..] {
         ["recv", address] => recv(address),
         ["send", address, count] => send(address, count.parse()?),
-        _ => bail!("usage: frames recv ADDRESS | frames send ADDRESS COUNT"),
+        _ => examples::help(include_str!("frames.rs")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A queue of structs between two processes, by the simple door: send and receive.
 //!
-//!     ticks recv ipc://ticks
-//!     ticks send ipc://ticks 1000000
+//!     ticks recv ipc://ticks             # one terminal
+//!     ticks send ipc://ticks 1000000     # another
 
 use std::time::Duration;
 
@@ -18,11 +18,10 @@ struct Tick {
 }
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    match examples::words()[..] {
         ["recv", address] => recv(address),
         ["send", address, count] => send(address, count.parse()?),
-        _ => bail!("usage: ticks recv ADDRESS | ticks send ADDRESS COUNT"),
+        _ => examples::help(include_str!("ticks.rs")),
     }
 }
 

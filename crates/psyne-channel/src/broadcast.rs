@@ -90,12 +90,16 @@ impl End for Out {
 
 impl Room for Out {
     #[inline]
-    fn has_room(&mut self, count: u64) -> Result<bool, Error> {
+    fn free(&self) -> u64 {
         // A receiver that came just now may be further behind than a ring.
-        if self.limit.saturating_sub(self.tail) < count {
+        self.limit.saturating_sub(self.tail)
+    }
+
+    fn has_room(&mut self, count: u64) -> Result<bool, Error> {
+        if self.free() < count {
             self.survey();
         }
-        Ok(self.limit.saturating_sub(self.tail) >= count)
+        Ok(self.free() >= count)
     }
 }
 

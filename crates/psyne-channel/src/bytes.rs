@@ -132,7 +132,7 @@ impl Loan<'_> {
     /// `Closed`: there is nobody to receive it.
     pub fn commit(self) -> Result<(), Error> {
         *view_mut(self.tx.lane.slot(self.skip, 1)) = self.bytes as u64;
-        self.tx.commit(self.skip + lines(self.bytes))
+        self.tx.commit(Format::Wide, self.skip + lines(self.bytes))
     }
 
     /// Sends only its first `bytes` bytes.
@@ -206,12 +206,15 @@ impl Receiver {
     /// # Errors
     /// `Closed`, `Corrupt`.
     pub fn try_recv(&mut self) -> Result<Option<Received<'_>>, Error> {
-        while self.rx.look()? {
+        loop {
+            self.rx.look(Format::Wide)?;
+            if self.rx.lane.ready() == 0 {
+                return Ok(None);
+            }
             if let Some(bytes) = self.next()? {
                 return Ok(Some(Received { rx: &mut self.rx, bytes }));
             }
         }
-        Ok(None)
     }
 
     /// Waits for the next string, as a task.
@@ -243,7 +246,7 @@ impl Receiver {
 
     fn recv_within(&mut self, time: Option<Duration>) -> Result<Received<'_>, Error> {
         loop {
-            self.rx.wait(time)?;
+            self.rx.wait(Format::Wide, time)?;
             if let Some(bytes) = self.next()? {
                 return Ok(Received { rx: &mut self.rx, bytes });
             }

@@ -49,12 +49,18 @@ pub(crate) fn join(
 
 /// A ring as its sender sees it.
 pub(crate) trait Room: End {
+    /// Slots that are free by the last news.
+    fn free(&self) -> u64;
     /// Whether `count` slots are free now.
     fn has_room(&mut self, count: u64) -> Result<bool, Error>;
 }
 
 impl Room for Producer {
     #[inline]
+    fn free(&self) -> u64 {
+        self.free()
+    }
+
     fn has_room(&mut self, count: u64) -> Result<bool, Error> {
         self.has_free(count)
     }
@@ -99,13 +105,16 @@ impl Pressure {
     }
 
     /// Makes sure that `count` slots are free, by whatever the policy allows.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn room(&mut self, ring: &mut impl Room, count: u64) -> Result<(), Error> {
-        if ring.has_room(count)? { Ok(()) } else { self.make_room(ring, count) }
+        if count <= ring.free() { Ok(()) } else { self.make_room(ring, count) }
     }
 
     #[cold]
     fn make_room(&mut self, ring: &mut impl Room, count: u64) -> Result<(), Error> {
+        if ring.has_room(count)? {
+            return Ok(());
+        }
         let made = self.policy.make_room(&mut Wanted {
             signal: &mut self.signal,
             ring: &mut *ring,
@@ -118,15 +127,15 @@ impl Pressure {
     }
 
     /// The same if there is room now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn room_now(&mut self, ring: &mut impl Room, count: u64) -> Result<(), Error> {
-        if ring.has_room(count)? { Ok(()) } else { self.look_again(ring, count) }
+        if count <= ring.free() { Ok(()) } else { self.look_again(ring, count) }
     }
 
     #[cold]
     fn look_again(&mut self, ring: &mut impl Room, count: u64) -> Result<(), Error> {
         let mut wanted = Wanted { signal: &mut self.signal, ring, count };
-        if wanted.look()? { Ok(()) } else { Err(Error::Full) }
+        if wanted.ring.has_room(count)? || wanted.look()? { Ok(()) } else { Err(Error::Full) }
     }
 
     /// As [`room`](Self::room) for a task, which always waits.
@@ -162,13 +171,13 @@ impl Tx {
     }
 
     /// Makes sure that `count` slots are free now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn room_now(&mut self, count: u64) -> Result<(), Error> {
         self.pressure.room_now(&mut self.lane, count)
     }
 
     /// Makes sure that `count` slots are free, by whatever the policy allows.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn room(&mut self, count: u64) -> Result<(), Error> {
         self.pressure.room(&mut self.lane, count)
     }
@@ -178,11 +187,18 @@ impl Tx {
         self.pressure.poll(&mut self.lane, context)
     }
 
-    /// Hands `count` slots over and wakes the receiver.
-    #[inline]
-    pub(crate) fn commit(&mut self, count: u64) -> Result<(), Error> {
-        self.lane.publish(count);
+    /// Hands `count` slots over and wakes the receiver. `format` is that of the lane.
+    #[inline(always)]
+    pub(crate) fn commit(&mut self, format: Format, count: u64) -> Result<(), Error> {
+        self.lane.publish(format, count);
         self.pressure.signal.hand_over(&mut self.lane)
+    }
+
+    /// The same of one that was written where [`Producer::slot`] lends it.
+    #[inline]
+    pub(crate) fn commit_slot(&mut self) -> Result<(), Error> {
+        self.lane.settle();
+        self.commit(self.lane.format(), 1)
     }
 
     /// Slots that were sent and not released by a receiver yet.
@@ -227,10 +243,14 @@ impl Rx {
         Self { lane, signal, _member: member }
     }
 
-    /// Whether a message is there now.
-    #[inline]
-    pub(crate) fn look(&mut self) -> Result<bool, Error> {
-        if self.lane.has(1)? { Ok(true) } else { self.look_again() }
+    /// Looks for a message: whether [`Consumer::ready`]. `format` is that of the lane.
+    #[inline(always)]
+    pub(crate) fn look(&mut self, format: Format) -> Result<(), Error> {
+        match self.lane.glance(format) {
+            Some(true) => Ok(()),
+            Some(false) if self.lane.is_told() && !is_gone(self.lane.sides().1) => Ok(()),
+            _ => self.look_slowly(),
+        }
     }
 
     /// The same, where nothing else can be said.
@@ -241,26 +261,28 @@ impl Rx {
     }
 
     /// Nothing there: a good moment to say what is free, and to see whether anybody is left.
-    #[inline]
-    fn look_again(&mut self) -> Result<bool, Error> {
+    #[cold]
+    fn look_slowly(&mut self) -> Result<(), Error> {
         self.tell();
-        if !is_gone(self.lane.sides().1) {
-            return Ok(false);
-        }
-        if self.lane.has(1)? {
-            return Ok(true);
+        if self.lane.has(1)? || !is_gone(self.lane.sides().1) || self.lane.has(1)? {
+            return Ok(());
         }
         self.signal.succeed(&mut self.lane)?;
-        self.lane.has(1)
+        self.lane.has(1)?;
+        Ok(())
     }
 
-    /// Waits for a message.
-    #[inline]
-    pub(crate) fn wait(&mut self, time: Option<Duration>) -> Result<(), Error> {
-        if self.lane.has(1)? { Ok(()) } else { self.wait_slowly(time) }
+    /// Waits for a message. `format` is that of the lane.
+    #[inline(always)]
+    pub(crate) fn wait(&mut self, format: Format, time: Option<Duration>) -> Result<(), Error> {
+        if self.lane.glance(format) == Some(true) { Ok(()) } else { self.wait_slowly(time) }
     }
 
+    #[cold]
     fn wait_slowly(&mut self, time: Option<Duration>) -> Result<(), Error> {
+        if self.lane.has(1)? {
+            return Ok(());
+        }
         self.tell();
         let limit = time.map(|time| Instant::now() + time);
         self.signal.block(&mut self.lane, limit, Self::is_there)
@@ -282,13 +304,18 @@ impl Rx {
     }
 
     /// Gives slots back, and wakes a sender that waits for them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, count: u64) {
         if self.lane.release(count) {
-            self.signal.kept_up(&self.lane);
-            // A sender that is gone has left messages to be read: not this call's business.
-            let _ = self.signal.notify(&self.lane);
+            self.told();
         }
+    }
+
+    #[cold]
+    fn told(&mut self) {
+        self.signal.kept_up(&self.lane);
+        // A sender that is gone has left messages to be read: not this call's business.
+        let _ = self.signal.notify(&self.lane);
     }
 
     /// Says at once what is free.
@@ -333,7 +360,7 @@ impl Inlet {
 
     /// Gives slots back; now and then that is news, true then, and wakes a sender that waits for
     /// them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, count: u64) -> bool {
         let news = self.lane.release(count);
         if news {

@@ -206,6 +206,7 @@ impl<T: Message> Receiver<T> {
     #[inline]
     pub fn recv_ref(&mut self) -> Result<Received<'_, T>, Error> {
         self.wait(None)?;
+        self.lanes.current_mut().lane.lay_out();
         Ok(Received { receiver: self })
     }
 
@@ -241,7 +242,7 @@ impl<T: Message> Receiver<T> {
 
     #[inline]
     fn take(&mut self) -> T {
-        let message = *view(self.lanes.current().lane.slot(0, 1));
+        let message = self.lanes.current().lane.read(0);
         self.release(1);
         message
     }
@@ -327,7 +328,7 @@ impl<T: Message> Iterator for Drain<'_, T> {
             return None;
         }
         let lane = &self.receiver.lanes.current().lane;
-        let message = *view(lane.slot(self.taken, 1));
+        let message = lane.read(self.taken);
         self.taken += 1;
         Some(message)
     }

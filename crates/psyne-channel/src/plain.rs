@@ -27,12 +27,7 @@ pub(crate) fn check(layout: &Layout) -> Result<(), Error> {
 /// As `spsc` decides by the type.
 fn shape(layout: &Layout) -> Result<(Format, usize), Error> {
     check(layout)?;
-    let Layout { size, align, .. } = *layout;
-    if size + Format::Line.overhead() <= LINE && align <= 8 {
-        Ok((Format::Line, LINE))
-    } else {
-        Ok((Format::Wide, size.next_multiple_of(LINE)))
-    }
+    Ok(Format::of(layout.size))
 }
 
 /// Whether a message is as long as its layout says.
@@ -125,7 +120,7 @@ impl Loan<'_> {
     /// # Errors
     /// `Closed`: there is nobody to receive it.
     pub fn commit(self) -> Result<(), Error> {
-        self.tx.commit(1)
+        self.tx.commit_slot()
     }
 }
 
@@ -168,7 +163,8 @@ impl Receiver {
     /// `TimedOut`; `Closed` or `PeerDied` after the last message of a sender that is gone;
     /// `Corrupt`.
     pub fn recv(&mut self, time: Option<Duration>) -> Result<Received<'_>, Error> {
-        self.rx.wait(time)?;
+        self.rx.wait(self.rx.lane.format(), time)?;
+        self.rx.lane.lay_out();
         Ok(Received { rx: &mut self.rx, bytes: self.bytes })
     }
 
@@ -177,8 +173,12 @@ impl Receiver {
     /// # Errors
     /// `Closed`, `PeerDied`, `Corrupt`.
     pub fn try_recv(&mut self) -> Result<Option<Received<'_>>, Error> {
-        let there = self.rx.look()?;
-        Ok(there.then(|| Received { rx: &mut self.rx, bytes: self.bytes }))
+        self.rx.look(self.rx.lane.format())?;
+        if self.rx.lane.ready() == 0 {
+            return Ok(None);
+        }
+        self.rx.lane.lay_out();
+        Ok(Some(Received { rx: &mut self.rx, bytes: self.bytes }))
     }
 
     /// What was done so far.
@@ -237,6 +237,18 @@ mod tests {
         loan.commit().unwrap();
         assert_eq!(&*receiver.try_recv().unwrap().unwrap(), [3; 72]);
         assert!(receiver.try_recv().unwrap().is_none());
+    }
+
+    #[test]
+    fn full_lines_are_lent_as_copies() {
+        let (mut sender, mut receiver) =
+            channel(&Layout::named("Full", 60, 4), &Config::default()).unwrap();
+        for lap in 0..3 {
+            sender.loan().unwrap().fill(lap);
+            assert!(receiver.try_recv().unwrap().is_none(), "an abandoned loan is not sent");
+            sender.send(&[lap; 60]).unwrap();
+            assert_eq!(&*receiver.recv(None).unwrap(), [lap; 60]);
+        }
     }
 
     #[test]

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use crate::desk::{Pattern, Terms};
 use crate::ends::{self, Rx, Stats, Tx};
-use crate::raw::{Format, LINE, read, view, view_mut};
+use crate::raw::{Format, LINE, view, view_mut};
 use crate::{Config, Error, Message, ipc};
 
 /// How messages of this type are announced, and the bytes of a slot.
 pub(crate) const fn shape<T: Message>() -> (Format, usize) {
     assert!(align_of::<T>() <= LINE, "a Message is aligned to a line at most");
-    if size_of::<T>() + Format::Line.overhead() <= LINE && align_of::<T>() <= 8 {
-        (Format::Line, LINE)
-    } else {
-        (Format::Wide, size_of::<T>().next_multiple_of(LINE))
-    }
+    Format::of(size_of::<T>())
+}
+
+/// Where messages of this type are announced.
+const fn format<T: Message>() -> Format {
+    shape::<T>().0
 }
 
 /// Opens a queue between threads of this process.
@@ -60,7 +61,7 @@ impl<T: Message> Sender<T> {
     /// `Address`, `Config`, `Memory`, `System`; if a receiver is there: `Crowded` if it has a
     /// sender, `LayoutMismatch`, `PatternMismatch`.
     pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
-        let tx = ipc::sender(address, config, const { terms::<T>() }, const { shape::<T>().0 })?;
+        let tx = ipc::sender(address, config, const { terms::<T>() }, format::<T>())?;
         Ok(Self { tx, _type: PhantomData })
     }
 
@@ -68,22 +69,22 @@ impl<T: Message> Sender<T> {
     ///
     /// # Errors
     /// `Full`, `TimedOut`, `Closed`, `Corrupt`.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, message: T) -> Result<(), Error> {
         self.tx.room(1)?;
-        *view_mut(self.tx.lane.slot(0, 1)) = message;
-        self.tx.commit(1)
+        self.tx.lane.write(0, &message);
+        self.tx.commit(format::<T>(), 1)
     }
 
     /// Sends one message if there is room now, whatever the configuration says.
     ///
     /// # Errors
     /// `Full`, `Closed`, `Corrupt`.
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&mut self, message: T) -> Result<(), Error> {
         self.tx.room_now(1)?;
-        *view_mut(self.tx.lane.slot(0, 1)) = message;
-        self.tx.commit(1)
+        self.tx.lane.write(0, &message);
+        self.tx.commit(format::<T>(), 1)
     }
 
     /// Sends one message and waits, as a task, as long as it takes.
@@ -92,8 +93,8 @@ impl<T: Message> Sender<T> {
     /// `Closed`, `Corrupt`.
     pub async fn send_async(&mut self, message: T) -> Result<(), Error> {
         poll_fn(|context| self.tx.poll_room(context)).await?;
-        *view_mut(self.tx.lane.slot(0, 1)) = message;
-        self.tx.commit(1)
+        self.tx.lane.write(0, &message);
+        self.tx.commit(format::<T>(), 1)
     }
 
     /// Lends the next slot, to be written where it will be read. It holds an older message's bytes,
@@ -156,7 +157,7 @@ impl<T: Message> Loan<'_, T> {
     /// `Closed`: there is nobody to receive it.
     #[inline]
     pub fn commit(self) -> Result<(), Error> {
-        self.tx.commit(1)
+        self.tx.commit_slot()
     }
 }
 
@@ -196,7 +197,7 @@ impl<T: Message> Batch<'_, T> {
         if self.written == self.count {
             return Err(Error::Full);
         }
-        *view_mut(self.tx.lane.slot(self.written, 1)) = message;
+        self.tx.lane.write(self.written, &message);
         self.written += 1;
         Ok(())
     }
@@ -207,7 +208,7 @@ impl<T: Message> Batch<'_, T> {
     /// `Closed`: there is nobody to receive it.
     #[inline]
     pub fn commit(self) -> Result<(), Error> {
-        self.tx.commit(self.written)
+        self.tx.commit(format::<T>(), self.written)
     }
 }
 
@@ -225,7 +226,7 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// `Crowded` if there is a receiver; `Address`, `Memory`, `System`.
     pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
-        let rx = ipc::receiver(address, config, const { terms::<T>() }, const { shape::<T>().0 })?;
+        let rx = ipc::receiver(address, config, const { terms::<T>() }, format::<T>())?;
         Ok(Self { rx, _type: PhantomData })
     }
 
@@ -233,9 +234,9 @@ impl<T: Message> Receiver<T> {
     ///
     /// # Errors
     /// `Closed` after the last message of a sender that is gone; `Corrupt`.
-    #[inline]
+    #[inline(always)]
     pub fn recv(&mut self) -> Result<T, Error> {
-        self.rx.wait(None)?;
+        self.rx.wait(format::<T>(), None)?;
         Ok(self.take())
     }
 
@@ -244,7 +245,7 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// `TimedOut`, `Closed`, `Corrupt`.
     pub fn recv_timeout(&mut self, time: Duration) -> Result<T, Error> {
-        self.rx.wait(Some(time))?;
+        self.rx.wait(format::<T>(), Some(time))?;
         Ok(self.take())
     }
 
@@ -252,9 +253,10 @@ impl<T: Message> Receiver<T> {
     ///
     /// # Errors
     /// `Closed`, `Corrupt`.
-    #[inline]
+    #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Option<T>, Error> {
-        Ok(if self.rx.look()? { Some(self.take()) } else { None })
+        self.rx.look(format::<T>())?;
+        Ok(if self.rx.lane.ready() > 0 { Some(self.take()) } else { None })
     }
 
     /// Waits for the next message, as a task.
@@ -288,7 +290,8 @@ impl<T: Message> Receiver<T> {
     /// `Closed`, `Corrupt`.
     #[inline]
     pub fn recv_ref(&mut self) -> Result<Received<'_, T>, Error> {
-        self.rx.wait(None)?;
+        self.rx.wait(format::<T>(), None)?;
+        self.rx.lane.lay_out();
         Ok(Received { rx: &mut self.rx, _type: PhantomData })
     }
 
@@ -304,15 +307,15 @@ impl<T: Message> Receiver<T> {
         self.rx.stats()
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self) -> T {
         take(&mut self.rx)
     }
 }
 
-#[inline]
+#[inline(always)]
 fn take<T: Message>(rx: &mut Rx) -> T {
-    let message = read(rx.lane.slot(0, 1));
+    let message = rx.lane.read(0);
     rx.release(1);
     message
 }
@@ -369,7 +372,7 @@ impl<T: Message> Iterator for Drain<'_, T> {
         if self.taken == self.rx.lane.ready() && !self.more() {
             return None;
         }
-        let message = read(self.rx.lane.slot(self.taken, 1));
+        let message = self.rx.lane.read(self.taken);
         self.taken += 1;
         Some(message)
     }

@@ -193,7 +193,7 @@ impl Link {
     ///
     /// # Errors
     /// `Closed` if it is gone.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn notify(&mut self, ours: &Side, theirs: &Side) -> Result<(), Error> {
         light_fence();
         if theirs.attention().load(Ordering::Relaxed) == AWAKE {
@@ -354,7 +354,7 @@ impl Signal {
     ///
     /// # Errors
     /// `Closed` if it is gone.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn notify(&mut self, end: &impl End) -> Result<(), Error> {
         let (ours, theirs) = end.sides();
         self.link.notify(ours, theirs)
@@ -464,14 +464,20 @@ impl Signal {
     ///
     /// # Errors
     /// `Closed`; why nobody else will come.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hand_over(&mut self, end: &mut impl End) -> Result<(), Error> {
-        let (ours, theirs) = end.sides();
-        if self.link.notify(ours, theirs).is_ok() { Ok(()) } else { self.hand_on(end) }
+        light_fence();
+        if end.sides().1.attention().load(Ordering::Relaxed) == AWAKE {
+            return Ok(());
+        }
+        self.hand_on(end)
     }
 
     #[cold]
     fn hand_on(&mut self, end: &mut impl End) -> Result<(), Error> {
+        if self.notify(end).is_ok() {
+            return Ok(());
+        }
         loop {
             let unsaid = match fate(end.sides().1) {
                 Fate::Finished => return Err(Error::Closed(Reason::Finished)),

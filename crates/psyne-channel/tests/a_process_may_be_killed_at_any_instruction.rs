@@ -10,23 +10,21 @@ use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use process::{Dice, Other, held, job, name, residue};
-use psyne_channel::{Config, Error, Message, Reason, Wait, spsc};
+use psyne_channel::{Config, Error, Reason, Wait, spsc};
 
 /// Each is a process; `cargo xtask bench channel` does a thousand.
 const TURNS: u64 = 25;
 
-/// Larger than a line, so that a torn one would show.
-#[derive(Clone, Copy, Debug, PartialEq, Message)]
-#[message(crate = psyne_channel)]
-#[repr(C)]
-struct Note {
-    turn: u64,
-    number: u64,
-    again: [u64; 20],
-}
+/// Turn, number and a mix of both: as many words as fill a line, whose last one announces it, or
+/// more, so that a torn one would show.
+type Note<const WORDS: usize> = [u64; WORDS];
+const LINE: usize = 8;
+const WIDE: usize = 22;
 
-fn note(turn: u64, number: u64) -> Note {
-    Note { turn, number, again: [number ^ turn; 20] }
+fn note<const WORDS: usize>(turn: u64, number: u64) -> Note<WORDS> {
+    let mut note = [number ^ turn; WORDS];
+    (note[0], note[1]) = (turn, number);
+    note
 }
 
 fn config(slots: usize, wait: Wait) -> Config {
@@ -36,8 +34,9 @@ fn config(slots: usize, wait: Wait) -> Config {
 }
 
 /// Sends until it is killed; half of what it lends it never commits.
-fn send(address: &str, turn: u64) {
-    let mut sender = spsc::Sender::open(address, &config(64, Wait::Adaptive)).unwrap();
+fn send<const WORDS: usize>(address: &str, turn: u64) {
+    let config = config(64, Wait::Adaptive);
+    let mut sender = spsc::Sender::<Note<WORDS>>::open(address, &config).unwrap();
     for number in 0.. {
         sender.send(note(turn, number)).unwrap();
         let mut loan = sender.loan().unwrap();
@@ -49,18 +48,19 @@ fn send(address: &str, turn: u64) {
 fn slowly(address: &str, turn: u64) {
     let mut sender = spsc::Sender::open(address, &config(64, Wait::Park)).unwrap();
     for number in 0.. {
-        sender.send(note(turn, number)).unwrap();
+        sender.send(note::<LINE>(turn, number)).unwrap();
         std::io::stdin().read_exact(&mut [0; 5]).unwrap();
     }
 }
 
 /// Says on its output what it received, before it lets it go, until it is killed.
-fn receive(address: &str) {
-    let mut receiver = spsc::Receiver::<Note>::open(address, &config(64, Wait::Park)).unwrap();
+fn receive<const WORDS: usize>(address: &str) {
+    let config = config(64, Wait::Park);
+    let mut receiver = spsc::Receiver::<Note<WORDS>>::open(address, &config).unwrap();
     loop {
         let received = receiver.recv_ref().unwrap();
-        assert_eq!(*received, note(0, received.number));
-        std::io::stdout().write_all(&received.number.to_le_bytes()).unwrap();
+        assert_eq!(*received, note(0, received[1]));
+        std::io::stdout().write_all(&received[1].to_le_bytes()).unwrap();
         std::io::stdout().flush().unwrap();
     }
 }
@@ -68,16 +68,26 @@ fn receive(address: &str) {
 #[test]
 #[ignore = "the other process of the tests below"]
 fn child() {
-    match job().as_deref() {
-        Some([what, address, turn]) if what == "send" => send(address, turn.parse().unwrap()),
-        Some([what, address]) if what == "receive" => receive(address),
-        Some([what, address, turn]) if what == "slowly" => slowly(address, turn.parse().unwrap()),
-        _ => {}
+    let Some(job) = job() else { return };
+    let [what, address, turn] = &job[..] else { panic!("a job has three words: {job:?}") };
+    let turn = str::parse::<u64>(turn).unwrap();
+    match what.as_str() {
+        "send-line" => send::<LINE>(address, turn),
+        "send-wide" => send::<WIDE>(address, turn),
+        "receive-line" => receive::<LINE>(address),
+        "receive-wide" => receive::<WIDE>(address),
+        "slowly" => slowly(address, turn),
+        other => panic!("no such job: {other}"),
     }
 }
 
 /// Receives what one sender sent until it is killed after `pause`, and then what it left.
-fn outlive(receiver: &mut spsc::Receiver<Note>, sender: Other, turn: u64, pause: Duration) -> u64 {
+fn outlive<const WORDS: usize>(
+    receiver: &mut spsc::Receiver<Note<WORDS>>,
+    sender: Other,
+    turn: u64,
+    pause: Duration,
+) -> u64 {
     let pid = sender.pid();
     let mut number = 0;
     assert_eq!(receiver.recv(), Ok(note(turn, 0)));
@@ -96,26 +106,29 @@ fn outlive(receiver: &mut spsc::Receiver<Note>, sender: Other, turn: u64, pause:
     number
 }
 
+fn outlives<const WORDS: usize>(wait: Wait, job: &str) {
+    let address = format!("ipc://{}", name(&format!("senders-{wait:?}")));
+    let mut receiver = spsc::Receiver::<Note<WORDS>>::open(&address, &config(1, wait)).unwrap();
+    let mut dice = Dice(7);
+    let mut before = None;
+    for turn in 0..TURNS {
+        let sender = Other::start(&[job, &address, &turn.to_string()]);
+        let pause = Duration::from_micros(dice.roll(3_000));
+        assert!(outlive(&mut receiver, sender, turn, pause) > 0);
+        assert_eq!(receiver.try_recv(), Ok(None), "said once");
+        before.get_or_insert_with(held);
+    }
+    // The last connection is closed just after its end was said: some may be so now and then.
+    let (before, after) = (before.unwrap(), held());
+    let stays = |before: usize, after: usize| after as u64 > before as u64 + 3;
+    assert!(!stays(before.0, after.0) && !stays(before.1, after.1), "{before:?} {after:?}");
+}
+
 #[test]
 fn a_receiver_outlives_its_senders() {
-    for wait in [Wait::Spin, Wait::Adaptive, Wait::Park] {
-        let address = format!("ipc://{}", name(&format!("senders-{wait:?}")));
-        let mut receiver = spsc::Receiver::open(&address, &config(1, wait)).unwrap();
-        let mut dice = Dice(7);
-        let mut before = None;
-        for turn in 0..TURNS {
-            let sender = Other::start(&["send", &address, &turn.to_string()]);
-            let pause = Duration::from_micros(dice.roll(3_000));
-            assert!(outlive(&mut receiver, sender, turn, pause) > 0);
-            assert_eq!(receiver.try_recv(), Ok(None), "said once");
-            before.get_or_insert_with(held);
-        }
-        // The last connection is closed just after its end was said: some may be so now and then.
-        let (before, after) = (before.unwrap(), held());
-        let stays = |before: usize, after: usize| after as u64 > before as u64 + 3;
-        assert!(!stays(before.0, after.0) && !stays(before.1, after.1), "{before:?} {after:?}");
-        drop(receiver);
-    }
+    outlives::<LINE>(Wait::Spin, "send-line");
+    outlives::<WIDE>(Wait::Adaptive, "send-wide");
+    outlives::<LINE>(Wait::Park, "send-line");
     assert_eq!(residue(), Vec::<String>::new());
 }
 
@@ -142,10 +155,10 @@ fn said(mut receiver: Other, expected: &mut u64, pause: Duration) {
     *expected = next;
 }
 
-#[test]
-fn a_sender_outlives_its_receivers() {
-    let address = format!("ipc://{}", name("receivers"));
-    let mut sender = spsc::Sender::open(&address, &config(64, Wait::Adaptive)).unwrap();
+fn is_outlived<const WORDS: usize>(job: &str, turns: u64) {
+    let address = format!("ipc://{}", name(job));
+    let config = config(64, Wait::Adaptive);
+    let mut sender = spsc::Sender::<Note<WORDS>>::open(&address, &config).unwrap();
     let (stop, stopped) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let (mut number, mut deaths) = (1_000_000_000_000, 0);
@@ -160,14 +173,14 @@ fn a_sender_outlives_its_receivers() {
     });
     let mut dice = Dice(11);
     let mut expected = 1_000_000_000_000;
-    for _ in 0..TURNS {
+    for _ in 0..turns {
         let pause = Duration::from_micros(20_000 + dice.roll(20_000));
-        said(Other::start(&["receive", &address]), &mut expected, pause);
+        said(Other::start(&[job, &address, "0"]), &mut expected, pause);
     }
     assert!(expected > 1_000_000_000_000, "somebody received something");
     // What nobody took is for who comes now, and sets a sender free that waits.
-    let mut receiver = spsc::Receiver::<Note>::open(&address, &Config::default()).unwrap();
-    let first = receiver.recv().unwrap().number;
+    let mut receiver = spsc::Receiver::<Note<WORDS>>::open(&address, &Config::default()).unwrap();
+    let first = receiver.recv().unwrap()[1];
     assert!(first == expected || first + 1 == expected, "{first} after {expected}");
     stop.send(()).unwrap();
     let reader = std::thread::spawn(move || {
@@ -184,7 +197,13 @@ fn a_sender_outlives_its_receivers() {
     let (sender, sent, deaths) = thread.join().unwrap();
     drop(sender);
     assert_eq!(reader.join().unwrap(), sent, "everything that was sent");
-    assert!(deaths > 0 && deaths <= TURNS, "{deaths}");
+    assert!(deaths > 0 && deaths <= turns, "{deaths}");
+}
+
+#[test]
+fn a_sender_outlives_its_receivers() {
+    is_outlived::<LINE>("receive-line", TURNS);
+    is_outlived::<WIDE>("receive-wide", TURNS / 2);
 }
 
 /// Wakes a thread.
@@ -214,7 +233,7 @@ fn a_task_hears_messages_and_death_too() {
     for turn in 0..3 {
         let mut sender = Other::start(&["slowly", &address, &turn.to_string()]);
         for number in 0..20 {
-            assert_eq!(block_on(receiver.recv_async()), Ok(note(turn, number)));
+            assert_eq!(block_on(receiver.recv_async()), Ok(note::<LINE>(turn, number)));
             if number < 19 {
                 sender.0.stdin.as_mut().unwrap().write_all(b"go on").unwrap();
             }

@@ -30,7 +30,12 @@ fn ring(wait: Wait, full: Full) -> Config {
 #[derive(Clone, Copy, Debug, PartialEq, Message)]
 #[message(crate = psyne_channel)]
 #[repr(C)]
-struct Wide([u64; 8]);
+struct Filled([u64; 8]);
+
+#[derive(Clone, Copy, Debug, PartialEq, Message)]
+#[message(crate = psyne_channel)]
+#[repr(C)]
+struct Wide([u64; 9]);
 
 fn looking<T: Message + PartialEq + std::fmt::Debug>(of: fn(u64) -> T) {
     every_order(move || {
@@ -67,18 +72,22 @@ fn a_line_is_whole_and_in_order() {
 
 #[test]
 fn a_wide_slot_is_whole_and_in_order() {
-    looking::<Wide>(|number| Wide([number; 8]));
+    looking::<Wide>(|number| Wide([number; 9]));
 }
 
 #[test]
-fn batches_arrive_as_they_were_pushed() {
-    every_order(|| {
+fn a_full_line_is_whole_and_in_order() {
+    looking::<Filled>(|number| Filled([number; 8]));
+}
+
+fn pushing<T: Message + PartialEq + std::fmt::Debug>(of: fn(u64) -> T) {
+    every_order(move || {
         let (mut sender, mut receiver) =
-            spsc::channel::<u64>(&ring(Wait::Spin, Full::Refuse)).unwrap();
+            spsc::channel::<T>(&ring(Wait::Spin, Full::Refuse)).unwrap();
         let thread = loom::thread::spawn(move || {
             let mut batch = sender.batch(2).unwrap();
-            batch.push(1).unwrap();
-            batch.push(2).unwrap();
+            batch.push(of(1)).unwrap();
+            batch.push(of(2)).unwrap();
             batch.commit().unwrap();
         });
         let mut all = Vec::new();
@@ -86,9 +95,17 @@ fn batches_arrive_as_they_were_pushed() {
             all.extend(receiver.drain());
             loom::thread::yield_now();
         }
-        assert_eq!(all, [1, 2]);
+        assert_eq!(all, [of(1), of(2)]);
         thread.join().unwrap();
     });
+}
+
+#[test]
+fn batches_arrive_as_they_were_pushed() {
+    pushing::<u64>(|number| number);
+    pushing::<Filled>(|number| Filled([number; 8]));
+    // As if nothing had come: the last word mixed with that of the first lap is that of a new ring.
+    pushing::<Filled>(|number| Filled([number, 0, 0, 0, 0, 0, 0, 0x9e37_79b9_7f4a_7c15]));
 }
 
 #[test]

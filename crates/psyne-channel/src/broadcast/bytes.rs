@@ -67,6 +67,10 @@ impl End for Out {
 
 impl Room for Out {
     #[inline]
+    fn free(&self) -> u64 {
+        self.0.free()
+    }
+
     fn has_room(&mut self, count: u64) -> Result<bool, Error> {
         Ok(self.0.has_free(count))
     }

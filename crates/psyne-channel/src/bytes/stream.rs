@@ -6,6 +6,7 @@ use std::io::{self, BufRead, Read, Write};
 
 use super::{Receiver, Sender, lines, range};
 use crate::Error;
+use crate::raw::Format;
 
 /// The most that one write sends at once, so that the reader can begin while the writer goes on.
 const PIECE_BYTES_MAX: usize = 64 << 10;
@@ -106,7 +107,7 @@ impl Reader {
 impl BufRead for Reader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.current.is_none() {
-            match self.receiver.rx.wait(None) {
+            match self.receiver.rx.wait(Format::Wide, None) {
                 Err(Error::Closed(_)) => return Ok(&[]),
                 waited => waited?,
             }

@@ -131,7 +131,10 @@ fn scribble(region: &Region, slots: usize, (which, value): Scribble) {
         1 => side.count().store(value, Ordering::Release),
         2 => side.attention().store(value as u32, Ordering::Release),
         3 => side.bell().store(value as u32, Ordering::Release),
-        slot => region.sequence(slot - 4).store(value, Ordering::Release),
+        slot => {
+            region.sequence(slot - 4).store(value, Ordering::Release);
+            region.last(slot - 4).store(value, Ordering::Release);
+        }
     }
 }
 
@@ -164,8 +167,9 @@ fn suffer<T: Message>(scribbles: &[Scribble], start: u64) {
     let connection = guest(&at, &offer, start);
     let region = &offer.ring.as_ref().unwrap().region;
     // At first it does as it should.
-    region.sequence((start % SLOTS as u64) as usize).store(start + 1, Ordering::Release);
+    region.last((start % SLOTS as u64) as usize).store(start + 1, Ordering::Release);
     region.side().position().store(start + 1, Ordering::Release);
+    region.side().count().store(start + 1, Ordering::Release);
     receiver.recv().unwrap();
     for write in scribbles {
         scribble(region, SLOTS, *write);
@@ -205,6 +209,7 @@ proptest! {
     ) {
         for start in [0, start] {
             suffer::<Line>(&scribbles, start);
+            suffer::<[u64; 8]>(&scribbles, start);
             suffer::<Wide>(&scribbles, start);
             suffer_strings(&scribbles, start);
         }

@@ -194,7 +194,7 @@ impl<T> Caster<T> {
         // SAFETY: `place` saw that they are in `tail .. claimed + lines`, which no listener reads
         // (see the head of this file), and the mutable borrow of the only caster lasts as long as
         // the slice.
-        unsafe { self.ring.region.bytes_mut(index, 0, bytes) }
+        unsafe { self.ring.region.bytes_mut(index, bytes) }
     }
 
     /// The same to look at again.
@@ -202,7 +202,7 @@ impl<T> Caster<T> {
     pub(crate) fn written(&self, ahead: u64, count: u64) -> &[u8] {
         let (index, bytes) = self.place(ahead, count);
         // SAFETY: as in `lines`: writing needs the only caster mutably, so not while this lives.
-        unsafe { self.ring.region.bytes(index, 0, bytes) }
+        unsafe { self.ring.region.bytes(index, bytes) }
     }
 
     #[inline]
@@ -347,7 +347,7 @@ impl Listener {
         // SAFETY: `check` saw that they are below `tail` and that nobody claims them: they are at
         // or after the position of a listener that blocks or that pinned with success (see the head
         // of this file). That ends by methods that borrow the only listener mutably.
-        unsafe { self.ring.region.bytes(self.ring.index(self.head), 0, count as usize * LINE) }
+        unsafe { self.ring.region.bytes(self.ring.index(self.head), count as usize * LINE) }
     }
 
     /// The first 8 bytes of the next line, read once: what a faulty sender changes afterwards does

@@ -14,32 +14,54 @@
 //!   borrow of the end that owns them. Between processes each has the other's region mapped to
 //!   read; one that writes what it no longer owns changes bytes that the other looks at, and
 //!   nothing else.
+//! - A message announces itself by a word of its own line where one fits: the last, which is an
+//!   atomic and never lent. For [`Format::Full`] that word is also the message's: both sides keep
+//!   the words that they wrote and saw, so messages of that format are copied, never lent.
 //! - A side that died is replaced: a producer gives its successor what `count` says was not
 //!   released, a consumer reads its successor's ring from that one's beginning.
 
+use super::message::{self, Message};
 use super::region::{LINE, Region, Side};
 use crate::Error;
 use crate::sync::Ordering;
 
+/// Bytes of a line before its last word.
+const HEAD: usize = LINE - 8;
+
 /// Where a message is announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// By a sequence number in the message's own line: one line crosses for each message.
+    /// By a sequence number, the last word of the message's own line: one line crosses for each.
     Line,
+    /// By the last word of the message itself, which fills the line: [`mask`]ed, so that it differs
+    /// from what lay there before. The one in 2^64 that does not is announced by an index.
+    Full,
     /// By one index for all: slots are whole lines, and neighbours are one slice.
     Wide,
 }
 
 impl Format {
-    /// Bytes of a slot that are not the message's.
-    #[inline]
-    pub(crate) const fn overhead(self) -> usize {
-        match self {
-            Self::Line => 8,
-            Self::Wide => 0,
+    /// How messages of so many bytes are announced, and the bytes of a slot.
+    pub(crate) const fn of(message_bytes: usize) -> (Self, usize) {
+        if message_bytes > LINE {
+            return (Self::Wide, message_bytes.next_multiple_of(LINE));
         }
+        (if message_bytes > HEAD { Self::Full } else { Self::Line }, LINE)
     }
 }
+
+/// What the last word of message `number` is mixed with: another value each time that the ring
+/// comes round, so that a message that repeats its predecessor shows all the same.
+#[inline]
+fn mask(number: u64, slots: u64) -> u64 {
+    // An odd factor maps no two numbers to one: 2^64 over the golden ratio spreads neighbours.
+    (number | (slots - 1)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// A message on its way to or from a line whose last word is not lent.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Desk([u64; LINE / 8]);
 
 #[derive(Debug)]
 struct Ring {
@@ -48,13 +70,18 @@ struct Ring {
     slots: u64,
     stride: usize,
     format: Format,
+    /// The last words, as this side wrote or saw them. Only if the format is `Full`.
+    words: Box<[u64]>,
+    desk: Desk,
 }
 
 impl Ring {
     fn new(producer: Region, consumer: Region, (slots, stride, format): Shape) -> Self {
         assert!(slots.is_power_of_two() && slots >= 2, "the configuration rounds up");
         assert!(format == Format::Wide || stride == LINE, "a line is a line");
-        Self { producer, consumer, slots: slots as u64, stride, format }
+        let words = vec![0; if format == Format::Full { slots } else { 0 }].into();
+        let desk = Desk([0; LINE / 8]);
+        Self { producer, consumer, slots: slots as u64, stride, format, words, desk }
     }
 
     #[inline]
@@ -66,23 +93,23 @@ impl Ring {
     #[inline]
     fn contiguous(&self, number: u64) -> u64 {
         match self.format {
-            Format::Line => 1,
+            Format::Line | Format::Full => 1,
             Format::Wide => self.slots - (number & (self.slots - 1)),
         }
     }
 
-    /// Where in its slot a message begins, and how many bytes `count` neighbours have. Those that
-    /// reach beyond the ring's end the region refuses.
+    /// How many bytes `count` neighbours have. Those that reach beyond the ring's end the region
+    /// refuses.
     ///
-    /// Panics for several lines: sequence numbers lie between them.
+    /// Panics for several lines: the words that announce them lie between.
     #[inline]
-    fn extent(&self, count: u64) -> (usize, usize) {
+    fn extent(&self, count: u64) -> usize {
         match self.format {
-            Format::Line => {
+            Format::Line | Format::Full => {
                 assert!(count == 1, "lines are lent one by one");
-                (8, LINE - 8)
+                HEAD
             }
-            Format::Wide => (0, count as usize * self.stride),
+            Format::Wide => count as usize * self.stride,
         }
     }
 }
@@ -116,17 +143,23 @@ impl Producer {
     }
 
     /// Whether `count` slots are ours; asks the consumer only if they were not by the last news.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn has_free(&mut self, count: u64) -> Result<bool, Error> {
         if count <= self.free() {
             return Ok(true);
         }
+        self.hear()?;
+        Ok(count <= self.free())
+    }
+
+    #[cold]
+    fn hear(&mut self) -> Result<(), Error> {
         let head = self.ring.consumer.side().position().load(Ordering::Acquire);
         if head < self.head || head > self.tail {
             return Err(Error::Corrupt("the receiver released what it never had"));
         }
         self.head = head;
-        Ok(count <= self.free())
+        Ok(())
     }
 
     /// Slots that are ours by the last news.
@@ -135,29 +168,72 @@ impl Producer {
         self.ring.slots - (self.tail - self.head)
     }
 
-    /// The unpublished message `ahead` (0 is next) and `count - 1` neighbours, to write.
+    /// The unpublished message `ahead` (0 is next) and `count - 1` neighbours, to write. If lines
+    /// are full it is a copy of the next, which [`settle`](Self::settle) puts in its place.
     ///
     /// Panics if they are not ours by the last news or not side by side.
     #[inline]
     pub(crate) fn slot(&mut self, ahead: u64, count: u64) -> &mut [u8] {
-        assert!(ahead + count <= self.free(), "a slot is written after it came free");
-        let number = self.tail + ahead;
-        let (skip, bytes) = self.ring.extent(count);
-        // SAFETY: by the first assertion the messages are in `tail .. head + slots`, which the
-        // consumer does not touch before they are published (see the head of this file), and the
-        // mutable borrow of the only producer lasts as long as the slice.
-        unsafe { self.ring.producer.bytes_mut(self.ring.index(number), skip, bytes) }
+        if self.ring.format == Format::Full {
+            return message::bytes_mut(&mut self.ring.desk.0);
+        }
+        self.place(ahead, count)
     }
 
-    /// The same to look at again.
+    #[inline]
+    fn place(&mut self, ahead: u64, count: u64) -> &mut [u8] {
+        assert!(ahead + count <= self.free(), "a slot is written after it came free");
+        let number = self.tail + ahead;
+        let bytes = self.ring.extent(count);
+        // SAFETY: by the first assertion the messages are in `tail .. head + slots`, which the
+        // consumer does not touch before they are published (see the head of this file), and the
+        // mutable borrow of the only producer lasts as long as the slice. The last word of a line
+        // is not among the bytes.
+        unsafe { self.ring.producer.bytes_mut(self.ring.index(number), bytes) }
+    }
+
+    /// The same as [`slot`](Self::slot) to look at again.
     #[inline]
     pub(crate) fn written(&self, ahead: u64, count: u64) -> &[u8] {
+        if self.ring.format == Format::Full {
+            return message::bytes(&self.ring.desk.0);
+        }
         assert!(ahead + count <= self.free(), "a slot is ours after it came free");
         let number = self.tail + ahead;
-        let (skip, bytes) = self.ring.extent(count);
-        // SAFETY: as in `slot`: the consumer does not touch them, and writing needs the only
+        let bytes = self.ring.extent(count);
+        // SAFETY: as in `place`: the consumer does not touch them, and writing needs the only
         // producer mutably, so not while the slice lives.
-        unsafe { self.ring.producer.bytes(self.ring.index(number), skip, bytes) }
+        unsafe { self.ring.producer.bytes(self.ring.index(number), bytes) }
+    }
+
+    /// Writes the unpublished message `ahead`.
+    ///
+    /// Panics if its slot is not ours by the last news.
+    #[inline(always)]
+    pub(crate) fn write<T: Message>(&mut self, ahead: u64, message: &T) {
+        if size_of::<T>() > LINE {
+            *message::view_mut(self.place(ahead, 1)) = *message;
+            return;
+        }
+        assert!(ahead < self.free(), "a slot is written after it came free");
+        let number = self.tail + ahead;
+        let index = self.ring.index(number);
+        // SAFETY: as in `place`.
+        let head = unsafe { self.ring.producer.bytes_mut(index, HEAD) };
+        if size_of::<T>() <= HEAD {
+            *message::view_mut(head) = *message;
+        } else {
+            self.ring.words[index] = message::put(head, message) ^ mask(number, self.ring.slots);
+        }
+    }
+
+    /// What was written to [`slot`](Self::slot) 0 is complete.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        if self.ring.format == Format::Full {
+            let desk = self.ring.desk;
+            self.write(0, &desk.0);
+        }
     }
 
     /// How many slots from the next on are side by side.
@@ -166,27 +242,47 @@ impl Producer {
         self.ring.contiguous(self.tail)
     }
 
-    /// Hands the next `count` messages to the consumer.
+    /// Hands the next `count` messages to the consumer; `format` is that of the ring.
     ///
     /// Panics if they are not ours.
-    #[inline]
-    pub(crate) fn publish(&mut self, count: u64) {
+    #[inline(always)]
+    pub(crate) fn publish(&mut self, format: Format, count: u64) {
         assert!(count <= self.free(), "what is published was ours");
-        match self.ring.format {
+        let end = self.tail + count;
+        match format {
             // Backwards: a consumer that has seen the first need not wait for the others.
             Format::Line => {
-                for number in (self.tail..self.tail + count).rev() {
-                    let word = self.ring.producer.sequence(self.ring.index(number));
+                for number in (self.tail..end).rev() {
+                    let word = self.ring.producer.last(self.ring.index(number));
                     word.store(number + 1, Ordering::Release);
                 }
             }
-            Format::Wide => {
-                let position = self.ring.producer.side().position();
-                position.store(self.tail + count, Ordering::Release);
-            }
+            Format::Full => self.show(count),
+            Format::Wide => self.ring.producer.side().position().store(end, Ordering::Release),
         }
-        self.tail += count;
+        self.tail = end;
         self.ring.producer.side().count().store(self.tail, Ordering::Release);
+    }
+
+    /// Stores the last words of full lines, backwards, too.
+    #[inline(always)]
+    fn show(&self, count: u64) {
+        let mut same = false;
+        for number in (self.tail..self.tail + count).rev() {
+            let index = self.ring.index(number);
+            let (word, new) = (self.ring.producer.last(index), self.ring.words[index]);
+            same |= word.load(Ordering::Relaxed) == new;
+            word.store(new, Ordering::Release);
+        }
+        if same {
+            self.tell_all(self.tail + count);
+        }
+    }
+
+    /// A message looks like what lay there before.
+    #[cold]
+    fn tell_all(&self, end: u64) {
+        self.ring.producer.side().position().store(end, Ordering::Release);
     }
 
     /// Goes on with another consumer, which begins at message `start`.
@@ -200,6 +296,12 @@ impl Producer {
         self.ring.consumer = consumer;
         self.head = start;
         Ok(())
+    }
+
+    /// Where messages are announced.
+    #[inline]
+    pub(crate) fn format(&self) -> Format {
+        self.ring.format
     }
 
     /// Messages published so far.
@@ -231,12 +333,15 @@ pub(crate) struct Consumer {
     tail: u64,
     /// What of `head` the producer was told.
     told: u64,
+    /// Where [`Format::Full`], messages before this one are believed by the producer's count: we do
+    /// not know what lay in their slots before.
+    strange: u64,
 }
 
 impl Consumer {
     /// Reads the first region and writes the words of the second.
     pub(crate) fn over(producer: Region, consumer: Region, shape: Shape) -> Self {
-        Self { ring: Ring::new(producer, consumer, shape), head: 0, tail: 0, told: 0 }
+        Self { ring: Ring::new(producer, consumer, shape), head: 0, tail: 0, told: 0, strange: 0 }
     }
 
     /// Whether `count` messages are there; asks the producer only if they were not by the last
@@ -247,10 +352,34 @@ impl Consumer {
             return Ok(true);
         }
         match self.ring.format {
-            Format::Line => self.look(count),
             Format::Wide => self.hear()?,
+            Format::Full if self.tail < self.strange => self.hear_of_strange()?,
+            Format::Line | Format::Full => {
+                let end = self.head + count.min(self.ring.slots);
+                while self.tail < end && self.spot(self.ring.format) {}
+            }
         }
         Ok(count <= self.ready())
+    }
+
+    /// Whether a message is there, as [`has`](Self::has): the one question that is asked again and
+    /// again while a message is on its way. `format` is that of the ring, known to who knows the
+    /// type. Nothing if `has` is to be asked instead.
+    #[inline(always)]
+    pub(crate) fn glance(&mut self, format: Format) -> Option<bool> {
+        if self.head != self.tail {
+            return Some(true);
+        }
+        match format {
+            Format::Full if self.tail < self.strange => None,
+            Format::Line | Format::Full => Some(self.spot(format)),
+            Format::Wide => {
+                let tail = self.announced();
+                let news = tail.wrapping_sub(self.tail);
+                self.tail = if news <= self.ring.slots { tail } else { return None };
+                Some(news > 0)
+            }
+        }
     }
 
     /// Messages that are there by the last news.
@@ -259,21 +388,59 @@ impl Consumer {
         self.tail - self.head
     }
 
-    #[inline]
-    fn look(&mut self, count: u64) {
-        let end = self.head + count.min(self.ring.slots);
-        while self.tail < end {
-            let word = self.ring.producer.sequence(self.ring.index(self.tail));
-            if word.load(Ordering::Acquire) != self.tail + 1 {
-                return;
+    /// Whether the line of the first message that we have not heard of announces it.
+    #[inline(always)]
+    fn spot(&mut self, format: Format) -> bool {
+        let index = self.ring.index(self.tail);
+        let word = self.ring.producer.last(index).load(Ordering::Acquire);
+        match format {
+            Format::Full => {
+                let before = &mut self.ring.words[index];
+                if word == *before {
+                    return self.is_announced();
+                }
+                *before = word;
             }
-            self.tail += 1;
+            _ if word != self.tail + 1 => return false,
+            _ => {}
         }
+        self.tail += 1;
+        true
+    }
+
+    /// What the producer's index says: of full lines, how far those that look like what lay there
+    /// before are there.
+    #[inline]
+    fn announced(&self) -> u64 {
+        self.ring.producer.side().position().load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn is_announced(&mut self) -> bool {
+        let there = self.announced() > self.tail;
+        self.tail += u64::from(there);
+        there
+    }
+
+    #[cold]
+    fn hear_of_strange(&mut self) -> Result<(), Error> {
+        let tail = self.ring.producer.side().count().load(Ordering::Acquire);
+        let from = self.tail;
+        self.believe(tail)?;
+        for number in from..tail {
+            let index = self.ring.index(number);
+            self.ring.words[index] = self.ring.producer.last(index).load(Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     #[inline]
     fn hear(&mut self) -> Result<(), Error> {
-        let tail = self.ring.producer.side().position().load(Ordering::Acquire);
+        self.believe(self.announced())
+    }
+
+    #[inline]
+    fn believe(&mut self, tail: u64) -> Result<(), Error> {
         if tail < self.tail || tail - self.head > self.ring.slots {
             return Err(Error::Corrupt("the sender published more than there is room for"));
         }
@@ -281,18 +448,55 @@ impl Consumer {
         Ok(())
     }
 
-    /// The unread message `ahead` (0 is next) and `count - 1` neighbours.
+    /// The unread message `ahead` (0 is next) and `count - 1` neighbours. If lines are full it is
+    /// what [`lay_out`](Self::lay_out) copied.
     ///
     /// Panics if they are not there by the last news or not side by side.
     #[inline]
     pub(crate) fn slot(&self, ahead: u64, count: u64) -> &[u8] {
+        if self.ring.format == Format::Full {
+            return message::bytes(&self.ring.desk.0);
+        }
+        self.place(ahead, count)
+    }
+
+    /// Makes the next message one that [`slot`](Self::slot) shows.
+    #[inline]
+    pub(crate) fn lay_out(&mut self) {
+        if self.ring.format == Format::Full {
+            self.ring.desk.0 = self.read(0);
+        }
+    }
+
+    /// A copy of the unread message `ahead`, each byte read once: whatever another process does to
+    /// them meanwhile, the copy stays what it is.
+    ///
+    /// Panics if it is not there by the last news.
+    #[inline(always)]
+    pub(crate) fn read<T: Message>(&self, ahead: u64) -> T {
+        if size_of::<T>() > LINE {
+            return message::read(self.place(ahead, 1));
+        }
+        assert!(ahead < self.ready(), "a slot is read after it was published");
+        let number = self.head + ahead;
+        // SAFETY: ours by the assertion, as in `place`, with its last word, which the producer
+        // stores only to publish.
+        let mut words = unsafe { self.ring.producer.line(self.ring.index(number)) };
+        if size_of::<T>() > HEAD {
+            words[LINE / 8 - 1] ^= mask(number, self.ring.slots);
+        }
+        message::first(&words)
+    }
+
+    #[inline]
+    fn place(&self, ahead: u64, count: u64) -> &[u8] {
         assert!(ahead + count <= self.ready(), "a slot is read after it was published");
         let number = self.head + ahead;
-        let (skip, bytes) = self.ring.extent(count);
+        let bytes = self.ring.extent(count);
         // SAFETY: by the first assertion the messages are in `head .. tail`, which the producer of
         // this process does not touch before they are released (see the head of this file);
         // releasing borrows the only consumer mutably, so not while the slice lives.
-        unsafe { self.ring.producer.bytes(self.ring.index(number), skip, bytes) }
+        unsafe { self.ring.producer.bytes(self.ring.index(number), bytes) }
     }
 
     /// The first 8 bytes of the next message, read once: what a faulty sender changes afterwards
@@ -314,7 +518,7 @@ impl Consumer {
 
     /// Gives the next `count` slots back. The producer is told at each eighth of the ring: true
     /// then. Panics if they are not ours.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, count: u64) -> bool {
         assert!(count <= self.ready(), "what is released was read");
         self.head += count;
@@ -322,10 +526,16 @@ impl Consumer {
         (self.head - self.told) * 8 >= self.ring.slots && self.tell()
     }
 
+    /// Whether the producer knows what is free.
+    #[inline]
+    pub(crate) fn is_told(&self) -> bool {
+        self.told == self.head
+    }
+
     /// Tells the producer now; true if that was news.
     #[inline]
     pub(crate) fn tell(&mut self) -> bool {
-        if self.told == self.head {
+        if self.is_told() {
             return false;
         }
         self.told = self.head;
@@ -341,6 +551,17 @@ impl Consumer {
         assert!(slots.is_power_of_two() && slots >= 2, "who let it in has checked it");
         (self.ring.producer, self.ring.consumer, self.ring.slots) = (producer, ours, slots);
         (self.head, self.tail, self.told) = (start, start, start);
+        if self.ring.format == Format::Full {
+            self.ring.words = vec![0; slots as usize].into();
+            // Nothing was overwritten in a ring of which nothing was read.
+            self.strange = if start == 0 { 0 } else { start.saturating_add(slots) };
+        }
+    }
+
+    /// Where messages are announced.
+    #[inline]
+    pub(crate) fn format(&self) -> Format {
+        self.ring.format
     }
 
     /// Messages received so far.
@@ -376,7 +597,7 @@ mod tests {
                     producer.slot(ahead, 1)[0] = round + ahead as u8;
                 }
                 assert!(!consumer.has(1).unwrap());
-                producer.publish(3);
+                producer.publish(format, 3);
                 assert!(!producer.has_free(2).unwrap(), "{format:?}");
                 assert!(consumer.has(3).unwrap() && !consumer.has(4).unwrap());
                 for ahead in 0..3 {
@@ -393,11 +614,58 @@ mod tests {
         let (mut producer, mut consumer) = lane((8, 64, Format::Wide)).unwrap();
         assert!(producer.has_free(8).unwrap());
         assert_eq!(producer.slot(0, 6).len(), 6 * 64);
-        producer.publish(6);
+        producer.publish(Format::Wide, 6);
         assert!(consumer.has(6).unwrap());
         consumer.release(6);
         assert!(producer.has_free(8).unwrap());
         assert_eq!((producer.contiguous(), consumer.contiguous()), (2, 2));
+    }
+
+    #[test]
+    fn a_full_line_shows_whatever_it_holds() {
+        let (mut producer, mut consumer) = lane((2, 64, Format::Full)).unwrap();
+        // As the words before, with whatever the next lap mixes them: zeros at first.
+        let mut before = [0; 2];
+        for number in 0..20_u64 {
+            let alike = before[number as usize % 2] ^ mask(number, 2);
+            let last = if number % 5 == 4 { number } else { alike };
+            assert_eq!(consumer.glance(Format::Full), Some(false), "{number}");
+            assert!(producer.has_free(1).unwrap());
+            producer.write(0, &[number, 1, 2, 3, 4, 5, 6, last]);
+            producer.publish(Format::Full, 1);
+            before[number as usize % 2] = last ^ mask(number, 2);
+            assert_eq!(consumer.glance(Format::Full), Some(true), "{number}");
+            assert_eq!(consumer.read::<[u64; 8]>(0), [number, 1, 2, 3, 4, 5, 6, last]);
+            consumer.release(1);
+            consumer.tell();
+        }
+    }
+
+    #[test]
+    fn a_successor_believes_the_count_for_a_lap() {
+        let (mut producer, mut consumer) = lane((4, 64, Format::Full)).unwrap();
+        let (theirs, ours) = (consumer.ring.producer.clone(), consumer.ring.consumer.clone());
+        for number in 0..3_u64 {
+            assert!(producer.has_free(1).unwrap());
+            producer.write(0, &[number; 8]);
+            producer.publish(Format::Full, 1);
+        }
+        assert!(consumer.has(3).unwrap());
+        consumer.release(3);
+        consumer.tell();
+        let mut successor = Consumer::over(theirs.clone(), ours.clone(), (2, 64, Format::Full));
+        successor.adopt(theirs, ours, (4, 3));
+        for number in 3..20 {
+            assert!(!successor.has(1).unwrap(), "{number}");
+            assert!(producer.has_free(1).unwrap());
+            producer.write(0, &[number; 8]);
+            producer.publish(Format::Full, 1);
+            assert_eq!(successor.glance(Format::Full), (number >= 7).then_some(true));
+            assert!(successor.has(1).unwrap(), "{number}");
+            assert_eq!(successor.read::<[u64; 8]>(0), [number; 8]);
+            successor.release(1);
+            successor.tell();
+        }
     }
 
     #[test]

@@ -195,16 +195,54 @@ pub(crate) fn view_mut<T: Message>(bytes: &mut [u8]) -> &mut T {
     unsafe { &mut *start }
 }
 
+/// The bytes of a message.
+#[inline]
+pub(super) fn bytes<T: Message>(message: &T) -> &[u8] {
+    let start = (&raw const *message).cast::<u8>();
+    // SAFETY: a message has no padding, so each of its bytes is initialised; the slice is as long
+    // as the message and lives shorter.
+    unsafe { core::slice::from_raw_parts(start, size_of::<T>()) }
+}
+
+/// The same to be written.
+#[inline]
+pub(super) fn bytes_mut<T: Message>(message: &mut T) -> &mut [u8] {
+    let start = (&raw mut *message).cast::<u8>();
+    // SAFETY: as in `bytes`, borrowed mutably; whatever is written, any bits are a value.
+    unsafe { core::slice::from_raw_parts_mut(start, size_of::<T>()) }
+}
+
+/// Writes as much of a message as the bytes have room for; what is left, at most a word, is the
+/// result.
+///
+/// Panics if more is left.
+#[inline(always)]
+pub(super) fn put<T: Message>(to: &mut [u8], message: &T) -> u64 {
+    let (head, tail) = bytes(message).split_at(to.len());
+    to.copy_from_slice(head);
+    let mut last = [0; 8];
+    last[..tail.len()].copy_from_slice(tail);
+    u64::from_ne_bytes(last)
+}
+
+/// The message that the first bytes of these words are.
+///
+/// Panics if it is longer.
+#[inline(always)]
+pub(super) fn first<T: Message>(words: &[u64; 8]) -> T {
+    // SAFETY: T is a Message: any bits are a value, so zeros are.
+    let mut message = unsafe { core::mem::MaybeUninit::<T>::zeroed().assume_init() };
+    bytes_mut(&mut message).copy_from_slice(&bytes(words)[..size_of::<T>()]);
+    message
+}
+
 /// Copies a message into words that others may read meanwhile: they see words of several messages
 /// at worst, never half a word. Words beyond the message stay as they are.
 ///
 /// Panics if there are too few.
 #[inline]
 pub(crate) fn store<T: Message>(words: &[AtomicU64], message: &T) {
-    let start = (&raw const *message).cast::<u8>();
-    // SAFETY: a message has no padding, so each of its bytes is initialised; the slice is as long
-    // as the message and lives shorter.
-    store_bytes(words, unsafe { core::slice::from_raw_parts(start, size_of::<T>()) });
+    store_bytes(words, bytes(message));
 }
 
 /// The same for a message whose type the compiler does not know.
@@ -231,10 +269,7 @@ pub(crate) fn load<T: Message>(words: &[AtomicU64]) -> T {
     let message = core::mem::MaybeUninit::<T>::zeroed();
     // SAFETY: T is a Message: any bits are a value, so zeros are.
     let mut message = unsafe { message.assume_init() };
-    let start = (&raw mut message).cast::<u8>();
-    // SAFETY: the bytes of `message`, all initialised, borrowed by nobody else while the slice
-    // lives; whatever is written to them is a value.
-    load_bytes(words, unsafe { core::slice::from_raw_parts_mut(start, size_of::<T>()) });
+    load_bytes(words, bytes_mut(&mut message));
     message
 }
 

@@ -8,7 +8,7 @@ use loom::cell::UnsafeCell;
 
 use super::book::Book;
 use crate::Error;
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
@@ -88,8 +88,13 @@ impl Region {
         &self.0.side
     }
 
-    /// The sequence number of slot `index`.
+    /// The word at the start of slot `index`.
     pub(crate) fn sequence(&self, index: usize) -> &AtomicU64 {
+        &self.0.sequences[index]
+    }
+
+    /// The word at the end of slot `index`.
+    pub(crate) fn last(&self, index: usize) -> &AtomicU64 {
         &self.0.sequences[index]
     }
 
@@ -102,16 +107,26 @@ impl Region {
         self.0.slots[index].with(|slot| unsafe { slot.cast::<u64>().read() })
     }
 
+    /// All of slot `index`.
+    ///
+    /// # Safety
+    /// Nobody writes it meanwhile: loom checks it.
+    pub(super) unsafe fn line(&self, index: usize) -> [u64; LINE / 8] {
+        // SAFETY: initialised and aligned, unwritten by the caller's promise.
+        let slot = self.0.slots[index].with(|slot| unsafe { slot.read() });
+        let last = self.0.sequences[index].load(Ordering::Relaxed);
+        std::array::from_fn(|at| if at < 7 { slot[at] } else { last })
+    }
+
     /// Bytes of one slot to read.
     ///
     /// # Safety
     /// Nobody writes them while the result lives: loom checks it for the moment of the call.
-    pub(super) unsafe fn bytes(&self, index: usize, skip: usize, bytes: usize) -> &[u8] {
-        assert!(skip + bytes <= self.0.stride, "a model lends one slot");
+    pub(super) unsafe fn bytes(&self, index: usize, bytes: usize) -> &[u8] {
+        assert!(bytes <= self.0.stride, "a model lends one slot");
         let start = self.0.slots[index].with(|slot| slot.cast::<u8>());
-        // SAFETY: within the 128 bytes of the slot.
-        let start = unsafe { start.add(skip) };
-        // SAFETY: initialised, alive as long as `self`, unwritten by the caller's promise.
+        // SAFETY: within the 128 bytes of the slot, initialised, alive as long as `self`,
+        // unwritten by the caller's promise.
         unsafe { core::slice::from_raw_parts(start, bytes) }
     }
 
@@ -123,12 +138,11 @@ impl Region {
         clippy::mut_from_ref,
         reason = "the caller promises what the borrow checker can't see"
     )]
-    pub(super) unsafe fn bytes_mut(&self, index: usize, skip: usize, bytes: usize) -> &mut [u8] {
-        assert!(skip + bytes <= self.0.stride, "a model lends one slot");
+    pub(super) unsafe fn bytes_mut(&self, index: usize, bytes: usize) -> &mut [u8] {
+        assert!(bytes <= self.0.stride, "a model lends one slot");
         let start = self.0.slots[index].with_mut(|slot| slot.cast::<u8>());
-        // SAFETY: within the 128 bytes of the slot.
-        let start = unsafe { start.add(skip) };
-        // SAFETY: initialised, alive as long as `self`, ours alone by the caller's promise.
+        // SAFETY: within the 128 bytes of the slot, initialised, alive as long as `self`,
+        // ours alone by the caller's promise.
         unsafe { core::slice::from_raw_parts_mut(start, bytes) }
     }
 }

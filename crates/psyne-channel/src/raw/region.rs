@@ -15,6 +15,13 @@ pub(crate) const LINE: usize = 64;
 /// Where the slots begin: on a page of their own, so that the words before can have other rights.
 pub(super) const SLOTS_OFFSET: usize = 4096;
 
+/// What a line is read by. Read by words, a message that is then copied by wider loads waits until
+/// it has left the store buffer, where the one before it waits for its line to come back.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+type Quarter = core::arch::x86_64::__m128i;
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+type Quarter = [u64; 2];
+
 /// Two lines: processors fetch lines in pairs.
 #[repr(C, align(128))]
 struct Apart<T>(T);
@@ -110,14 +117,23 @@ impl Region {
         unsafe { side.as_ref() }
     }
 
-    /// The word at the start of slot `index`: its sequence number.
+    /// The word at the start of slot `index`.
     #[inline]
     pub(crate) fn sequence(&self, index: usize) -> &AtomicU64 {
         let word = self.slot(index, 0, 8).cast::<AtomicU64>();
         // SAFETY: `slot` answers memory of the mapping that lives as long as `self`, aligned to a
-        // line; an atomic has no invalid bits. Only who never lends these 8 bytes of a slot calls
-        // this: lanes whose slots begin with a sequence number, casters for the slots before their
-        // lines.
+        // line; an atomic has no invalid bits. Only casters call this, for the slots before their
+        // lines, which are never lent.
+        unsafe { word.as_ref() }
+    }
+
+    /// The word at the end of slot `index`, by which a line announces itself.
+    #[inline]
+    pub(crate) fn last(&self, index: usize) -> &AtomicU64 {
+        let word = self.slot(index, self.stride - 8, 8).cast::<AtomicU64>();
+        // SAFETY: as in `sequence`; the end of a stride, which is a multiple of a line, less eight
+        // is a multiple of eight. Only lanes whose slots are lines call this, and lend the bytes
+        // before.
         unsafe { word.as_ref() }
     }
 
@@ -145,19 +161,36 @@ impl Region {
         unsafe { self.start.add(SLOTS_OFFSET + offset) }
     }
 
-    /// Those bytes to read.
+    /// All of slot `index`, which is a line, each byte read once.
+    ///
+    /// # Safety
+    /// Nobody of this process writes it meanwhile.
+    #[inline(always)]
+    pub(super) unsafe fn line(&self, index: usize) -> [u64; LINE / 8] {
+        let start = self.slot(index, 0, LINE).cast::<Quarter>();
+        let quarters: [Quarter; LINE / size_of::<Quarter>()] = core::array::from_fn(|at| {
+            // SAFETY: within the line that `slot` answered.
+            let quarter = unsafe { start.add(at) };
+            // SAFETY: a quarter of an aligned line; that nobody writes is the caller's promise.
+            unsafe { quarter.read_volatile() }
+        });
+        // SAFETY: both are 64 bytes of plain data.
+        unsafe { core::mem::transmute(quarters) }
+    }
+
+    /// The first `bytes` bytes from slot `index` on, to read.
     ///
     /// # Safety
     /// Nobody of this process writes them, through whatever clone, while the result lives.
     #[inline]
-    pub(super) unsafe fn bytes(&self, index: usize, skip: usize, bytes: usize) -> &[u8] {
-        let start = self.slot(index, skip, bytes);
+    pub(super) unsafe fn bytes(&self, index: usize, bytes: usize) -> &[u8] {
+        let start = self.slot(index, 0, bytes);
         // SAFETY: `slot` checked that they lie in the mapping, which lives as long as `self` and
         // was zeroed by the kernel, so is initialised; that nobody writes is the caller's promise.
         unsafe { slice::from_raw_parts(start.as_ptr(), bytes) }
     }
 
-    /// Those bytes to write.
+    /// The same to write.
     ///
     /// # Safety
     /// Nobody else reads or writes them, through whatever clone, while the result lives.
@@ -166,8 +199,8 @@ impl Region {
         clippy::mut_from_ref,
         reason = "the caller promises what the borrow checker can't see"
     )]
-    pub(super) unsafe fn bytes_mut(&self, index: usize, skip: usize, bytes: usize) -> &mut [u8] {
-        let start = self.slot(index, skip, bytes);
+    pub(super) unsafe fn bytes_mut(&self, index: usize, bytes: usize) -> &mut [u8] {
+        let start = self.slot(index, 0, bytes);
         // SAFETY: as in `bytes`; that nobody else looks is the caller's promise.
         unsafe { slice::from_raw_parts_mut(start.as_ptr(), bytes) }
     }

@@ -2,14 +2,19 @@
 //!
 //! All of it is atomics, and a slot's words are read by each side only while the state says that
 //! they are its own: a faulty other side makes a wrong value, nothing worse.
+//!
+//! Between processes a slot that was taken says by which server of those that followed each other:
+//! if that one died, nobody will answer it. What was not taken yet waits for the next.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use crate::desk::{Arrival, Terms};
+use crate::ipc::{self, Member};
 use crate::lanes::{Lane, leave, notify};
 use crate::raw::{LINE, Side, Words, load, store};
 use crate::sync::Ordering;
-use crate::wait::{End, Link, Signal};
+use crate::wait::{End, Fate, Link, Signal, fate, is_gone};
 use crate::{Config, Error, Message};
 
 /// Words of a slot before its message: its state.
@@ -22,6 +27,11 @@ const TAKEN: u64 = 2;
 const ANSWERED: u64 = 3;
 const REFUSED: u64 = 4;
 const STATE_BITS: u32 = 3;
+/// Between state and number, if it was taken: the number of the server. More of them than can follow
+/// each other while a call is under way.
+const SERVER_BITS: u32 = 13;
+const SERVERS: u64 = 1 << SERVER_BITS;
+const NUMBER_SHIFT: u32 = STATE_BITS + SERVER_BITS;
 
 /// Most calls of one client at a time: a bit each in a word.
 const CALLS_MAX: usize = 64;
@@ -54,7 +64,12 @@ impl Asked {
 
     #[inline]
     fn is(self, state: u64) -> u64 {
-        self.number << STATE_BITS | state
+        self.number << NUMBER_SHIFT | state
+    }
+
+    #[inline]
+    fn taken_by(self, server: u64) -> u64 {
+        self.is(TAKEN) | server << STATE_BITS
     }
 }
 
@@ -65,6 +80,8 @@ pub(crate) enum Outcome {
     Answered,
     /// There is none.
     Refused,
+    /// The server that took it died, and may have done what was asked, or not.
+    Lost,
 }
 
 /// The slots as their client sees them.
@@ -72,12 +89,17 @@ pub(crate) enum Outcome {
 pub(crate) struct Calls {
     words: Words,
     server: Words,
+    /// Which of the servers that followed each other that is.
+    turn: u64,
+    /// Who died last.
+    died: u32,
     /// Slots that no call of ours has, a bit each.
     free: u64,
     /// Slots whose call was given up after the server took it.
     given_up: u64,
-    /// Calls begun by slot.
+    /// Calls begun by slot, and in all.
     numbers: Vec<u64>,
+    asked: u64,
 }
 
 impl Calls {
@@ -90,26 +112,36 @@ impl Calls {
         message_bytes: usize,
         server: Link,
     ) -> Result<(Self, Signal, Hatch), Error> {
-        let slots = config.calls_max;
-        if slots == 0 || slots > CALLS_MAX {
-            return Err(Error::Config("calls_max is not between 1 and 64"));
-        }
-        let stride = (HEAD_WORDS * 8 + message_bytes).next_multiple_of(LINE);
-        let (words, ours) = (Words::private(slots, stride)?, Words::private(0, LINE)?);
-        let calls = Self {
-            words: words.clone(),
-            server: ours.clone(),
-            free: u64::MAX >> (CALLS_MAX - slots),
-            given_up: 0,
-            numbers: vec![0; slots],
-        };
+        let slots = slots(config)?;
+        let (words, ours) =
+            (Words::private(slots, stride(message_bytes))?, Words::private(0, LINE)?);
+        let calls = Self::over(words.clone(), ours.clone(), slots);
         let mut signal = Signal::linked(config.wait, server);
         signal.open(&calls);
-        let link = Link::to(&signal);
-        let next = Asked { slot: 0, number: 1 };
-        let hatch =
-            Hatch { words, ours, link, slots, taken: None, next, looks: 0, far: false, served: 0 };
+        let hatch = Hatch::over(words, ours, Link::to(&signal), (slots, 0));
         Ok((calls, signal, hatch))
+    }
+
+    /// The slots of a client whose server is at an address, its waiting, and what keeps its place.
+    ///
+    /// # Errors
+    /// Those of [`ipc::asker`].
+    pub(crate) fn named(
+        address: &str,
+        config: &Config,
+        terms: Terms,
+    ) -> Result<(Self, Signal, Member), Error> {
+        let slots = slots(config)?;
+        let mut asker = ipc::asker(address, config, terms, slots)?;
+        let calls = Self::over(Words::over(asker.slots), Words::over(asker.nobody), slots);
+        asker.signal.open(&calls);
+        Ok((calls, asker.signal, asker.member))
+    }
+
+    fn over(words: Words, server: Words, slots: usize) -> Self {
+        let free = u64::MAX >> (CALLS_MAX - slots);
+        let numbers = vec![0; slots];
+        Self { words, server, turn: 0, died: 0, free, given_up: 0, numbers, asked: 0 }
     }
 
     /// Puts a request into a slot of its own.
@@ -131,6 +163,8 @@ impl Calls {
         let words = self.words.slot(slot);
         store(&words[HEAD_WORDS..], request);
         words[0].store(asked.is(ASKED), Ordering::Release);
+        self.asked += 1;
+        self.words.side().count().store(self.asked, Ordering::Relaxed);
         Ok(asked)
     }
 
@@ -144,13 +178,37 @@ impl Calls {
         if state == asked.is(ANSWERED) {
             return Ok(Some(Outcome::Answered));
         }
-        if state == asked.is(TAKEN) || state == asked.is(ASKED) {
+        if state == asked.is(ASKED) {
             return Ok(None);
         }
         if state == asked.is(REFUSED) {
             return Ok(Some(Outcome::Refused));
         }
-        Err(Error::Corrupt("the server answered what was not asked"))
+        let server = state >> STATE_BITS & (SERVERS - 1);
+        if state != asked.taken_by(server) {
+            return Err(Error::Corrupt("the server answered what was not asked"));
+        }
+        Ok(if self.has_died(server) { Some(Outcome::Lost) } else { None })
+    }
+
+    /// Whether the server of this number is none of those that may still answer.
+    #[inline]
+    fn has_died(&self, server: u64) -> bool {
+        // A successor that we have not met yet may have taken it.
+        let before = self.turn.wrapping_sub(server) & (SERVERS - 1);
+        let fate = || fate(self.server.side());
+        match before {
+            0 => is_gone(self.server.side()) && matches!(fate(), Fate::Died(_)),
+            before => before < SERVERS / 2,
+        }
+    }
+
+    /// The server that died last.
+    pub(crate) fn who_died(&self) -> u32 {
+        match fate(self.server.side()) {
+            Fate::Died(pid) => pid,
+            _ => self.died,
+        }
     }
 
     /// The reply of a call that was answered; its slot is free again.
@@ -199,6 +257,18 @@ impl Calls {
             }
         }
     }
+
+    /// Frees the slots of calls that were given up and in which the last server left nonsense.
+    fn clean(&mut self) {
+        for slot in 0..self.numbers.len() {
+            let asked = Asked { slot, number: self.numbers[slot] };
+            if self.given_up & asked.bit() != 0 && self.outcome(asked).is_err() {
+                self.words.slot(slot)[0].store(asked.is(IDLE), Ordering::Relaxed);
+                self.free(asked);
+                self.given_up &= !asked.bit();
+            }
+        }
+    }
 }
 
 impl End for Calls {
@@ -206,6 +276,26 @@ impl End for Calls {
     fn sides(&self) -> (&Side, &Side) {
         (self.words.side(), self.server.side())
     }
+
+    fn adopt(&mut self, arrival: Arrival) -> Result<(), Error> {
+        self.died = self.who_died();
+        self.server = Words::over(arrival.theirs.region().clone());
+        self.turn = arrival.start & (SERVERS - 1);
+        self.clean();
+        Ok(())
+    }
+}
+
+fn slots(config: &Config) -> Result<usize, Error> {
+    if config.calls_max == 0 || config.calls_max > CALLS_MAX {
+        return Err(Error::Config("calls_max is not between 1 and 64"));
+    }
+    Ok(config.calls_max)
+}
+
+/// Bytes of a slot for messages of so many bytes.
+pub(crate) const fn stride(message_bytes: usize) -> usize {
+    (HEAD_WORDS * 8 + message_bytes).next_multiple_of(LINE)
 }
 
 /// The slots of one client as the server sees them. Dropped, it closes them.
@@ -224,9 +314,27 @@ pub(crate) struct Hatch {
     /// Whether lines took long to cross when that was last measured.
     far: bool,
     served: u64,
+    /// Our number among those who answer this client.
+    turn: u64,
 }
 
 impl Hatch {
+    fn over(words: Words, ours: Words, link: Link, (slots, turn): (usize, u64)) -> Self {
+        let next = Asked { slot: 0, number: 1 };
+        let (taken, looks, far, served) = (None, 0, false, 0);
+        Self { words, ours, link, slots, taken, next, looks, far, served, turn }
+    }
+
+    /// The slots of a client in another process.
+    pub(crate) fn of(arrival: Arrival) -> Option<Self> {
+        let slots = arrival.note.clamp(1, arrival.slots.min(CALLS_MAX as u64)) as usize;
+        let words = Words::over(arrival.theirs.region().clone());
+        let ours = Words::over(arrival.ours?);
+        ours.side().count().store(0, Ordering::Relaxed);
+        let turn = arrival.start & (SERVERS - 1);
+        Some(Self::over(words, ours, Link::far(arrival.wire), (slots, turn)))
+    }
+
     /// The request that was taken.
     ///
     /// Panics if there is none.
@@ -257,6 +365,7 @@ impl Hatch {
     fn end(&mut self, state: u64) {
         if let Some(asked) = self.taken.take() {
             self.words.slot(asked.slot)[0].store(asked.is(state), Ordering::Release);
+            self.ours.side().count().store(self.served, Ordering::Relaxed);
             notify(self);
         }
     }
@@ -265,7 +374,7 @@ impl Hatch {
     #[inline]
     fn take(&mut self, asked: Asked) -> Result<(), u64> {
         let state = &self.words.slot(asked.slot)[0];
-        let (from, to) = (asked.is(ASKED), asked.is(TAKEN));
+        let (from, to) = (asked.is(ASKED), asked.taken_by(self.turn));
         state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed)?;
         self.taken = Some(asked);
         self.next = Asked { number: asked.number + 1, ..asked };
@@ -279,7 +388,7 @@ impl Hatch {
     #[inline]
     fn take_likely(&mut self) -> bool {
         let Err(state) = self.take(self.next) else { return true };
-        let asked = Asked { number: state >> STATE_BITS, ..self.next };
+        let asked = Asked { number: state >> NUMBER_SHIFT, ..self.next };
         state == asked.is(ASKED) && self.take(asked).is_ok()
     }
 
@@ -288,7 +397,7 @@ impl Hatch {
         for ahead in ahead {
             let slot = (self.next.slot + ahead) % self.slots;
             let state = self.words.slot(slot)[0].load(Ordering::Relaxed);
-            let asked = Asked { slot, number: state >> STATE_BITS };
+            let asked = Asked { slot, number: state >> NUMBER_SHIFT };
             if state == asked.is(ASKED) && self.take_timed(asked) {
                 return true;
             }

@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+#[cfg(not(any(loom, miri)))]
+use crate::raw::Rights;
 use crate::raw::{Other, Region};
 use crate::sync::{AtomicU32, Ordering};
 use crate::wait::leave;
@@ -28,12 +30,26 @@ pub(crate) enum Pattern {
     Broadcast = 3,
     Latest = 4,
     Lanes = 5,
+    Request = 6,
 }
 
 impl Pattern {
     /// Whether one that finished leaves nothing to wait for.
     pub(crate) fn is_pair(self) -> bool {
         matches!(self, Self::Queue | Self::Bytes)
+    }
+
+    /// Who writes the ring.
+    #[cfg(not(any(loom, miri)))]
+    pub(crate) fn rights(self) -> Rights {
+        if self == Self::Request { Rights::All } else { Rights::Maker }
+    }
+
+    /// With what the next other side begins, if this one began with `start` and died at `count`.
+    #[cfg(not(any(loom, miri)))]
+    pub(crate) fn resume(self, start: u64, count: u64) -> u64 {
+        // Requests are taken by one server after the other: each has a number.
+        if self == Self::Request { start + 1 } else { count }
     }
 
     /// For observers, in at most 16 letters.
@@ -45,6 +61,7 @@ impl Pattern {
             Self::Broadcast => "broadcast",
             Self::Latest => "latest",
             Self::Lanes => "mpsc",
+            Self::Request => "request",
         }
     }
 }

@@ -75,9 +75,9 @@ impl Drop for Member {
     }
 }
 
-/// A region with messages that others may read.
-fn ring(slots: usize, stride: usize) -> Result<Ring, Error> {
-    let (region, file) = shared(slots, stride)?;
+/// A region with messages that others are given.
+fn ring(slots: usize, terms: &Terms) -> Result<Ring, Error> {
+    let (region, file) = shared(slots, terms.stride, terms.pattern.rights())?;
     Ok(Ring { region, file, slots })
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn sender(
 ) -> Result<Tx, Error> {
     let address = Address::parse(address)?;
     let (slots, stride) = (config.ring_slots()?, terms.stride);
-    let ring = ring(slots, stride)?;
+    let ring = ring(slots, &terms)?;
     let nobody = Arc::new(Other::vacant(0, LINE, vacant())?);
     let (signal, desk) = Signal::named(config.wait, nobody.clone());
     let shape = (slots, stride, format);
@@ -125,6 +125,35 @@ pub(crate) fn receiver(
     Ok(Rx::new(lane, signal, member))
 }
 
+/// One end of several that ask what one other answers: a guest, whose slots both write.
+pub(crate) struct Asker {
+    pub(crate) slots: Region,
+    pub(crate) nobody: Region,
+    pub(crate) signal: Signal,
+    pub(crate) member: Member,
+}
+
+/// Looks for who answers at an address, with so many slots.
+///
+/// # Errors
+/// `Address`, `Memory`, `System`; if the host is there: `Crowded`, `LayoutMismatch`,
+/// `PatternMismatch`.
+pub(crate) fn asker(
+    address: &str,
+    config: &Config,
+    terms: Terms,
+    slots: usize,
+) -> Result<Asker, Error> {
+    let address = Address::parse(address)?;
+    let ring = ring(slots.next_power_of_two().max(2), &terms)?;
+    let region = ring.region.clone();
+    let nobody = Arc::new(Other::vacant(0, LINE, vacant())?);
+    let (signal, desk) = Signal::named(config.wait, nobody.clone());
+    let offer = Offer { terms, ring: Some(ring), others_max: 1, note: slots as u64 };
+    let member = clerk::enter(&address, Role::Guest, offer, desk)?;
+    Ok(Asker { slots: region, nobody: nobody.region().clone(), signal, member })
+}
+
 /// One end for any number of others: the host.
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -146,7 +175,7 @@ impl Host {
         (slots, others_max): (usize, usize),
         signal: &Signal,
     ) -> Result<(Self, Region), Error> {
-        let ring = ring(slots, terms.stride)?;
+        let ring = ring(slots, &terms)?;
         let region = ring.region.clone();
         let offer = Offer { terms, ring: Some(ring), others_max, note: 0 };
         Ok((Self::enter(address, offer, signal)?, region))

@@ -27,7 +27,7 @@ pub(crate) use lane::{Consumer, Format, Producer, lane};
 pub use message::{Layout, Message};
 pub(crate) use message::{load, load_bytes, read, slice, store, store_bytes, view, view_mut};
 #[cfg(not(any(loom, miri)))]
-pub(crate) use other::{Other, shared};
+pub(crate) use other::{Other, Rights, shared};
 #[cfg(any(loom, miri))]
 pub(crate) use region::Other;
 pub(crate) use region::{LINE, Region, Side, Words};

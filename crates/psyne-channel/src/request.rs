@@ -23,11 +23,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Plain, Ordering as Order};
 use std::time::{Duration, Instant};
 
-use crate::calls::{Asked, Calls, Hatch, Outcome};
+use crate::calls::{Asked, Calls, Hatch, Outcome, stride};
+use crate::desk::{Pattern, Terms};
 use crate::ends::Stats;
-use crate::lanes::{Lanes, Mail};
+use crate::ipc::{Host, Member};
+use crate::lanes::{Door, Lanes, Mail};
 use crate::wait::{Signal, Sleeper};
-use crate::{Config, Error, Message, Reason};
+use crate::{Config, Error, Layout, Message};
 
 /// The first client and its server.
 pub type Ends<Q, A> = (Client<Q, A>, Server<Q, A>);
@@ -43,17 +45,36 @@ pub fn channel<Q: Message, A: Message>(config: &Config) -> Result<Ends<Q, A>, Er
     Ok((client, Server { lanes, signal, served: 0, _type: PhantomData }))
 }
 
+/// What a name must mean the same by at both ends.
+pub(crate) const fn terms<Q: Message, A: Message>() -> Terms {
+    let (asks, answers) = (Q::LAYOUT, A::LAYOUT);
+    let size = if asks.size > answers.size { asks.size } else { answers.size };
+    let align = if asks.align > answers.align { asks.align } else { answers.align };
+    let hash = asks.hash.rotate_left(1) ^ answers.hash;
+    let layout = Layout { hash, size, align };
+    Terms { pattern: Pattern::Request, layout, stride: stride(size) }
+}
+
 /// The end that asks. Dropped, its calls are forgotten; the server ends when all clients are gone.
 #[derive(Debug)]
 pub struct Client<Q: Message, A: Message> {
     calls: Calls,
     signal: Signal,
-    mail: Arc<Mail<Hatch>>,
+    to: To,
     config: Config,
     asked: u64,
     /// Slots whose [`Call`] was dropped.
     dropped: Arc<Plain>,
     _type: PhantomData<fn(Q) -> A>,
+}
+
+/// Where the server is.
+#[derive(Debug)]
+enum To {
+    /// In this process: new clients introduce themselves by mail.
+    Here(Arc<Mail<Hatch>>),
+    /// At an address, which keeps us.
+    There { address: String, _member: Member },
 }
 
 /// A call that is under way. Dropped, its reply is not wanted any more.
@@ -77,16 +98,39 @@ impl<Q: Message, A: Message> Client<Q, A> {
         let opened = Calls::open(config, bytes, mail.link());
         let (calls, signal, hatch) = opened.inspect_err(|_| mail.forgo())?;
         mail.post(hatch);
-        let (mail, config, dropped) = (mail.clone(), config.clone(), Arc::default());
-        Ok(Self { calls, signal, mail, config, asked: 0, dropped, _type: PhantomData })
+        Ok(Self::over(calls, signal, To::Here(mail.clone()), config))
+    }
+
+    fn over(calls: Calls, signal: Signal, to: To, config: &Config) -> Self {
+        let (config, dropped) = (config.clone(), Arc::default());
+        Self { calls, signal, to, config, asked: 0, dropped, _type: PhantomData }
+    }
+
+    /// A client of the server at `ipc://name`, for processes of this user, or at `memory://name`,
+    /// within this process: one of `senders_max`, of the server's configuration. The server may
+    /// come later, and another may take its place: it answers what was not taken by the one
+    /// before. A call that a server had taken when it died ends with `PeerDied`, and so does the
+    /// first that waits after that.
+    ///
+    /// # Errors
+    /// `Address`, `Config`, `Memory`, `System`; if a server is there: `Crowded`, `LayoutMismatch`,
+    /// `PatternMismatch`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let (calls, signal, member) = Calls::named(address, config, terms::<Q, A>())?;
+        let to = To::There { address: address.into(), _member: member };
+        Ok(Self::over(calls, signal, to, config))
     }
 
     /// Another client of the same server.
     ///
     /// # Errors
-    /// `Crowded`: there are `Config::senders_max`. `Closed`, `Memory`.
+    /// `Crowded`: there are `Config::senders_max`. `Closed`, `Memory`, `System`.
     pub fn try_clone(&mut self) -> Result<Self, Error> {
-        let client = Self::join(&self.config, &self.mail)?;
+        let mail = match &self.to {
+            To::Here(mail) => mail,
+            To::There { address, .. } => return Self::open(address, &self.config),
+        };
+        let client = Self::join(&self.config, mail)?;
         // A server that sleeps does not hear a client that it does not know.
         self.signal.rouse(&self.calls);
         Ok(client)
@@ -95,8 +139,8 @@ impl<Q: Message, A: Message> Client<Q, A> {
     /// Asks and waits for the reply.
     ///
     /// # Errors
-    /// `Refused` if the server let the request go, `Closed` if it is gone, `Full` if
-    /// `Config::calls_max` calls are under way, `Corrupt`.
+    /// `Refused` if the server let the request go, `Closed` if it is gone, `PeerDied` if its process
+    /// died, `Full` if `Config::calls_max` calls are under way, `Corrupt`.
     #[inline]
     pub fn call(&mut self, request: Q) -> Result<A, Error> {
         let asked = self.ask(&request)?;
@@ -167,8 +211,12 @@ impl<Q: Message, A: Message> Client<Q, A> {
                 let asked = self.take(call);
                 self.end(asked, outcome).map(Ok)
             }
-            None if self.calls.is_alone() => Err(Error::Closed(Reason::Finished)),
-            None => Ok(Err(call)),
+            None => {
+                if self.calls.is_alone() {
+                    self.signal.succeed(&mut self.calls)?;
+                }
+                Ok(Err(call))
+            }
         }
     }
 
@@ -186,7 +234,7 @@ impl<Q: Message, A: Message> Client<Q, A> {
         }
         let asked = self.calls.ask(request)?;
         self.asked += 1;
-        let told = self.signal.notify(&self.calls);
+        let told = self.signal.hand_over(&mut self.calls);
         told.inspect_err(|_| self.calls.give_up(asked))?;
         Ok(asked)
     }
@@ -211,6 +259,13 @@ impl<Q: Message, A: Message> Client<Q, A> {
             Outcome::Refused => {
                 self.calls.free(asked);
                 Err(Error::Refused)
+            }
+            Outcome::Lost => {
+                self.calls.free(asked);
+                if self.calls.is_alone() {
+                    self.signal.mourned();
+                }
+                Err(Error::PeerDied { pid: self.calls.who_died() })
             }
         }
     }
@@ -241,7 +296,20 @@ pub struct Server<Q: Message, A: Message> {
 }
 
 impl<Q: Message, A: Message> Server<Q, A> {
-    /// Answers requests until all clients are gone.
+    /// The server at an address, for at most `config.senders_max` clients, which come by
+    /// [`Client::open`] at any time, before it or after.
+    ///
+    /// # Errors
+    /// `Crowded` if there is one; `Address`, `Config`, `Memory`, `System`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let mut signal = Signal::new(config.wait);
+        let host = Host::gather(address, terms::<Q, A>(), config.senders_max, &signal)?;
+        let lanes = Lanes::behind(Door { host, enter: Hatch::of }, config, &mut signal)?;
+        Ok(Self { lanes, signal, served: 0, _type: PhantomData })
+    }
+
+    /// Answers requests until all clients are gone. That the process of one died is no reason to
+    /// end.
     ///
     /// # Errors
     /// `Corrupt`.
@@ -253,6 +321,7 @@ impl<Q: Message, A: Message> Server<Q, A> {
                     request.reply(reply);
                 }
                 Err(Error::Closed(_)) => return Ok(()),
+                Err(Error::PeerDied { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -261,7 +330,9 @@ impl<Q: Message, A: Message> Server<Q, A> {
     /// Waits for a request.
     ///
     /// # Errors
-    /// `Closed` when all clients are gone; `Corrupt`.
+    /// `Closed` when all clients are gone; `Corrupt`. At an address also `PeerDied`, once for each
+    /// client whose process died; there, `Closed` is said once each time that the last client has
+    /// finished, and who goes on waits for others.
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "a request borrows its server")]
     pub fn next(&mut self) -> Result<Request<'_, Q, A>, Error> {

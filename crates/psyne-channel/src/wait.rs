@@ -433,6 +433,11 @@ impl Signal {
         }
     }
 
+    /// That the other side died was said in another way.
+    pub(crate) fn mourned(&mut self) {
+        self.mourned = true;
+    }
+
     /// Goes on with who came, if there is nothing to be said of the one before.
     pub(crate) fn take_in(&mut self, end: &mut impl Sleeper) -> bool {
         let said = match end.fate() {

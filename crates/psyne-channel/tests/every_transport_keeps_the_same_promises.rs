@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use process::name;
 use psyne_channel::{
-    Config, Error, Full, Message, Reason, Wait, broadcast, bytes, latest, mpsc, spsc,
+    Config, Error, Full, Message, Reason, Wait, broadcast, bytes, latest, mpsc, request, spsc,
 };
 
 const FINISHED: Error = Error::Closed(Reason::Finished);
@@ -20,6 +20,7 @@ type Wide = [u64; 12];
 trait Transport {
     fn queue<T: Message>(config: &Config) -> (spsc::Sender<T>, spsc::Receiver<T>);
     fn many(config: &Config) -> (mpsc::Sender<Wide>, mpsc::Receiver<Wide>);
+    fn calls(config: &Config) -> request::Ends<u64, Wide>;
     fn strings(config: &Config) -> (bytes::Sender, bytes::Receiver);
     /// With one receiver that blocks, then one that skips.
     fn broadcast(config: &Config) -> (broadcast::Sender<Wide>, [broadcast::Receiver<Wide>; 2]);
@@ -36,6 +37,10 @@ impl Transport for Pair {
 
     fn many(config: &Config) -> (mpsc::Sender<Wide>, mpsc::Receiver<Wide>) {
         mpsc::channel(config).unwrap()
+    }
+
+    fn calls(config: &Config) -> request::Ends<u64, Wide> {
+        request::channel(config).unwrap()
     }
 
     fn strings(config: &Config) -> (bytes::Sender, bytes::Receiver) {
@@ -84,6 +89,12 @@ impl<const IPC: bool, const EARLY: bool> Transport for Named<IPC, EARLY> {
         let at = address(IPC);
         let tx = || mpsc::Sender::open(&at, config).unwrap();
         both(EARLY, tx, || mpsc::Receiver::open(&at, config).unwrap())
+    }
+
+    fn calls(config: &Config) -> request::Ends<u64, Wide> {
+        let at = address(IPC);
+        let client = || request::Client::open(&at, config).unwrap();
+        both(EARLY, client, || request::Server::open(&at, config).unwrap())
     }
 
     fn strings(config: &Config) -> (bytes::Sender, bytes::Receiver) {
@@ -199,6 +210,35 @@ fn many_senders_keep_their_order<X: Transport>() {
     }
 }
 
+/// Each call has its own answer, however many are under way, or hears that it has none.
+fn calls_are_answered<X: Transport>() {
+    for wait in [Wait::Spin, Wait::Adaptive, Wait::Park] {
+        let (mut client, mut server) = X::calls(&config(wait));
+        let thread = std::thread::spawn(move || {
+            for number in 0..2_000 {
+                assert_eq!(client.call(number), Ok([number + 1; 12]));
+            }
+            let calls: Vec<_> = (0..8).map(|number| client.begin(number).unwrap()).collect();
+            assert_eq!(client.begin(8).map(drop), Err(Error::Full));
+            for (number, call) in (0..8).rev().zip(calls.into_iter().rev()) {
+                assert_eq!(client.finish(call), Ok([number + 1; 12]));
+            }
+            assert_eq!(client.call(u64::MAX), Err(Error::Refused));
+        });
+        loop {
+            match server.next() {
+                Ok(request) if *request == u64::MAX => drop(request),
+                Ok(request) => {
+                    let answer = [*request + 1; 12];
+                    request.reply(answer);
+                }
+                Err(error) => break assert_eq!(error, FINISHED),
+            }
+        }
+        thread.join().unwrap();
+    }
+}
+
 /// Strings of every length that fits arrive as they were; a longer one is refused.
 fn strings_are_whole<X: Transport>() {
     let (mut sender, mut receiver) = X::strings(&config(Wait::Adaptive));
@@ -277,6 +317,11 @@ macro_rules! conforms {
             #[test]
             fn many_to_one() {
                 many_senders_keep_their_order::<$transport>();
+            }
+
+            #[test]
+            fn there_and_back() {
+                calls_are_answered::<$transport>();
             }
 
             #[test]

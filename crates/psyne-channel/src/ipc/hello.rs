@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::Offer;
 use crate::Error;
 use crate::desk::Terms;
-use crate::raw::{LINE, Other};
+use crate::raw::{LINE, Other, Rights};
 
 /// "psyne" and the version of this exchange and of the words in regions.
 const MAGIC: u64 = u64::from_be_bytes(*b"psyne\0\0\x01");
@@ -114,8 +114,13 @@ impl Hello {
         if self.terms != ours || !fits {
             return Err(Error::LayoutMismatch);
         }
-        let stride = if offer.ring.is_some() { LINE } else { offer.terms.stride };
-        Other::of(file.as_fd(), self.slots as usize, stride)
+        match offer.ring {
+            Some(_) => Other::of(file.as_fd(), (0, LINE), Rights::Maker),
+            None => {
+                let Terms { pattern, stride, .. } = offer.terms;
+                Other::of(file.as_fd(), (self.slots as usize, stride), pattern.rights())
+            }
+        }
     }
 }
 

@@ -13,8 +13,9 @@ use super::hello::{Answer, Hello};
 use super::{Offer, Ring, socket};
 use crate::address::Address;
 use crate::desk::{Pattern, Terms};
-use crate::raw::{LINE, Region, shared};
-use crate::{Config, Error, Full, Layout, Message, Wait, bytes, spsc};
+use crate::raw::{LINE, Other, Region, Rights, shared};
+use crate::request::{Client, Server};
+use crate::{Config, Error, Full, Layout, Message, Wait, bytes, mpsc, spsc};
 
 const SLOTS: usize = 8;
 
@@ -43,7 +44,7 @@ const STRINGS: Layout = Layout { hash: 0, size: 1, align: 1 };
 /// What a sender of such messages would bring.
 fn offer(layout: Layout) -> Offer {
     let terms = terms(layout);
-    let (region, file) = shared(SLOTS, terms.stride).unwrap();
+    let (region, file) = shared(SLOTS, terms.stride, Rights::Maker).unwrap();
     Offer { terms, ring: Some(Ring { region, file, slots: SLOTS }), others_max: 1, note: 0 }
 }
 
@@ -219,7 +220,7 @@ proptest! {
     fn whatever_a_receiver_writes_is_answered_by_values(scribbles in scribbles()) {
         let at = address("receiver");
         let listener = socket::listen(&Address::parse(&at).unwrap()).unwrap();
-        let (words, file) = shared(0, LINE).unwrap();
+        let (words, file) = shared(0, LINE, Rights::Maker).unwrap();
         let mut offer = offer(Line::LAYOUT);
         offer.ring = None;
         let host = std::thread::spawn(move || {
@@ -244,6 +245,111 @@ proptest! {
         }
         drop(connection);
         prop_assert!(sender.send([3; 7]).err().as_ref().is_none_or(is_value));
+    }
+}
+
+/// What a peer of such a pattern would bring, whose messages are lines.
+fn offer_of(terms: Terms, slots: usize) -> Offer {
+    let (region, file) = shared(slots, terms.stride, terms.pattern.rights()).unwrap();
+    Offer { terms, ring: Some(Ring { region, file, slots }), others_max: 1, note: slots as u64 }
+}
+
+/// A host that is what a test makes of it, and its first guest's region.
+fn host(at: &str, terms: Terms) -> std::thread::JoinHandle<(OwnedFd, OwnedFd, Region, Other)> {
+    let listener = socket::listen(&Address::parse(at).unwrap()).unwrap();
+    std::thread::spawn(move || {
+        let guest = loop {
+            if let Some(guest) = socket::accept(&listener) {
+                break guest;
+            }
+        };
+        let (hello, file) = loop {
+            if let socket::Heard::Hello(hello, file) = socket::hear(guest.as_fd()) {
+                break (hello, file);
+            }
+        };
+        let offer = Offer { terms, ring: None, others_max: 1, note: 0 };
+        let theirs = hello.meet(&offer, file.as_ref()).unwrap();
+        let (words, file) = shared(0, LINE, Rights::Maker).unwrap();
+        let hello = Hello::new(Answer::Welcome, &offer, 0);
+        assert!(socket::say(guest.as_fd(), hello, Some(&file)));
+        (guest, listener, words, theirs)
+    })
+}
+
+/// States that requests have, and numbers near those of a first call.
+fn states() -> impl Strategy<Value = Vec<Scribble>> {
+    let state = prop_oneof![
+        number(),
+        (0..4_u64, 0..3_u64, 0..6_u64)
+            .prop_map(|(number, server, state)| number << 16 | server << 3 | state)
+    ];
+    prop::collection::vec((0..SLOTS + 4, state), 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_sender_that_lies_harms_no_other_sender(scribbles in scribbles(), start in 0..(1_u64 << 62)) {
+        let at = address("beside");
+        let mut receiver = mpsc::Receiver::<Wide>::open(&at, &config()).unwrap();
+        let terms = Terms { pattern: Pattern::Lanes, ..terms(Wide::LAYOUT) };
+        let liar = offer_of(terms, SLOTS);
+        let _connection = guest(&at, &liar, start);
+        let mut honest = mpsc::Sender::<Wide>::open(&at, &config()).unwrap();
+        for (number, write) in (0..).zip(scribbles) {
+            scribble(&liar.ring.as_ref().unwrap().region, SLOTS, write);
+            honest.send([number; 16]).unwrap();
+            let got = std::iter::repeat_with(|| receiver.recv()).take(4 * SLOTS).find(|got| {
+                assert!(got.as_ref().err().is_none_or(is_value), "{got:?}");
+                *got == Ok([number; 16])
+            });
+            prop_assert!(got.is_some(), "what the other sent is there");
+        }
+    }
+
+    #[test]
+    fn a_client_that_lies_harms_no_other_client(scribbles in states()) {
+        let at = address("asks");
+        let mut server = Server::<Line, Line>::open(&at, &config()).unwrap();
+        let terms = crate::request::terms::<Line, Line>();
+        let liar = offer_of(terms, SLOTS);
+        let _connection = guest(&at, &liar, 0);
+        let mut honest = Client::<Line, Line>::open(&at, &config()).unwrap();
+        for write in scribbles {
+            scribble(&liar.ring.as_ref().unwrap().region, SLOTS, write);
+            let mut call = Some(honest.begin([7; 7]).unwrap());
+            let answered = (0..8 * SLOTS).any(|_| {
+                match server.next_timeout(Duration::from_secs(60)) {
+                    Ok(request) => request.reply([8; 7]),
+                    Err(error) => assert!(is_value(&error), "{error:?}"),
+                }
+                let tried = honest.try_finish(call.take().unwrap()).unwrap();
+                let reply = tried.map_err(|again| call = Some(again));
+                reply.is_ok_and(|reply| reply == [8; 7])
+            });
+            prop_assert!(answered);
+        }
+    }
+
+    #[test]
+    fn whatever_a_server_writes_is_answered_by_values(scribbles in states()) {
+        let at = address("answers");
+        let terms = crate::request::terms::<Line, Line>();
+        let host = host(&at, terms);
+        let mut client = Client::<Line, Line>::open(&at, &config()).unwrap();
+        let (connection, _listener, words, slots) = host.join().unwrap();
+        for write in scribbles {
+            scribble(&words, 0, write);
+            scribble(slots.region(), SLOTS, write);
+            let call = client.call_timeout([1; 7], Duration::from_micros(50));
+            let refused = call == Err(Error::Refused);
+            prop_assert!(refused || call.as_ref().err().is_none_or(is_value), "{:?}", call);
+        }
+        drop(connection);
+        let call = client.call_timeout([1; 7], Duration::from_micros(50));
+        prop_assert!(call.is_err());
     }
 }
 

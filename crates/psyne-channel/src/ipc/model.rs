@@ -69,3 +69,15 @@ pub(crate) struct Guest {
 pub(crate) fn guest(_: &str, _: &Config, _: Terms, _: (usize, u64)) -> Result<Guest, Error> {
     none()
 }
+
+/// One end of several that ask what one other answers.
+pub(crate) struct Asker {
+    pub(crate) slots: Region,
+    pub(crate) nobody: Region,
+    pub(crate) signal: Signal,
+    pub(crate) member: Member,
+}
+
+pub(crate) fn asker(_: &str, _: &Config, _: Terms, _: usize) -> Result<Asker, Error> {
+    none()
+}

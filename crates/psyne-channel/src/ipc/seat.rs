@@ -10,7 +10,7 @@ use crate::Error;
 use crate::address::Address;
 use crate::desk::{Arrival, Desk, Terms, Wire};
 use crate::observe::{End, OTHERS_MAX, Other, Words};
-use crate::raw::{self, LINE, Region};
+use crate::raw::{self, LINE, Region, Rights};
 use crate::sync::Ordering;
 use crate::wait::{dead, doze, has_finished, leave};
 
@@ -113,7 +113,7 @@ impl Seat {
         if self.offer.ring.is_some() {
             return Ok(None);
         }
-        let (words, file) = raw::shared(0, LINE)?;
+        let (words, file) = raw::shared(0, LINE, Rights::Maker)?;
         begin(&words, start);
         contact.words = Some(words);
         Ok(Some(file))
@@ -262,7 +262,8 @@ impl Seat {
             // Who has many others goes on; a queue is finished with its one other side.
             self.over |= self.listener().is_none() || self.offer.terms.pattern.is_pair();
         } else {
-            self.resume = side.count().load(Ordering::Acquire);
+            let count = side.count().load(Ordering::Acquire);
+            self.resume = self.offer.terms.pattern.resume(self.resume, count);
             // Without memory for a page its death stays unknown, and only that.
             let _ = other.bury(dead(contact.pid));
         }

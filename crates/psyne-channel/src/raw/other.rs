@@ -21,6 +21,27 @@ const REGION_BYTES_MAX: u64 = 1 << 40;
 const SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
+/// Of a region that both sides write: nobody can make it fault.
+const SEALS_OF_BOTH: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// Who writes into a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// Who made it.
+    Maker,
+    /// Also those who are given it. All of it is atomics for them.
+    All,
+}
+
+impl Rights {
+    fn seals(self) -> SealFlags {
+        match self {
+            Self::Maker => SEALS,
+            Self::All => SEALS_OF_BOTH,
+        }
+    }
+}
+
 fn refused(error: rustix::io::Errno) -> Error {
     Error::Memory(error.to_string())
 }
@@ -32,15 +53,19 @@ fn extent(slots: usize, stride: usize) -> Result<(usize, usize), Error> {
     Ok((bytes, (SLOTS_OFFSET + bytes).next_multiple_of(SLOTS_OFFSET)))
 }
 
-/// Words and slots that this process writes, and the file by which others map them to read.
-pub(crate) fn shared(slots: usize, stride: usize) -> Result<(Region, OwnedFd), Error> {
+/// Words and slots that this process writes, and the file by which others map them.
+pub(crate) fn shared(
+    slots: usize,
+    stride: usize,
+    rights: Rights,
+) -> Result<(Region, OwnedFd), Error> {
     assert!(stride.is_multiple_of(LINE), "slots begin at lines");
     let (bytes, file_bytes) = extent(slots, stride)?;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = rustix::fs::memfd_create("psyne", flags).map_err(refused)?;
     rustix::fs::ftruncate(&file, file_bytes as u64).map_err(refused)?;
     let map = Map::of_file(file.as_fd(), file_bytes, true)?;
-    rustix::fs::fcntl_add_seals(&file, SEALS).map_err(refused)?;
+    rustix::fs::fcntl_add_seals(&file, rights.seals()).map_err(refused)?;
     Ok((Region::over(Arc::new(map), bytes, stride), file))
 }
 
@@ -65,22 +90,26 @@ impl Other {
         Ok(Self { region, map, alias: None, ours: AtomicBool::new(true) })
     }
 
-    /// Maps what another process sent.
+    /// Maps what another process sent: to write, too, if all have the right.
     ///
     /// # Errors
     /// `LayoutMismatch` unless the file is exactly so large, sealed, and has all its pages;
     /// `Memory`.
-    pub(crate) fn of(file: BorrowedFd<'_>, slots: usize, stride: usize) -> Result<Self, Error> {
+    pub(crate) fn of(
+        file: BorrowedFd<'_>,
+        (slots, stride): (usize, usize),
+        rights: Rights,
+    ) -> Result<Self, Error> {
         let (bytes, file_bytes) = extent(slots, stride).map_err(|_| Error::LayoutMismatch)?;
         let seals = rustix::fs::fcntl_get_seals(file).map_err(|_| Error::LayoutMismatch)?;
         let stat = rustix::fs::fstat(file).map_err(refused)?;
         let whole = stat.st_size as u64 == file_bytes as u64;
         // A hole would be filled at our expense, or fault if that can't be.
         let filled = stat.st_blocks as u64 * 512 >= file_bytes as u64;
-        if !seals.contains(SEALS) || !whole || !filled || !stride.is_multiple_of(LINE) {
+        if !seals.contains(rights.seals()) || !whole || !filled || !stride.is_multiple_of(LINE) {
             return Err(Error::LayoutMismatch);
         }
-        let map = Arc::new(Map::of_file(file, file_bytes, false)?);
+        let map = Arc::new(Map::of_file(file, file_bytes, rights == Rights::All)?);
         let alias = Region::over(Arc::new(Map::of_file(file, SLOTS_OFFSET, false)?), 0, LINE);
         let region = Region::over(map.clone(), bytes, stride);
         Ok(Self { region, map, alias: Some(alias), ours: AtomicBool::new(false) })
@@ -133,8 +162,8 @@ mod tests {
 
     #[test]
     fn a_region_is_read_by_another_mapping() {
-        let (ours, file) = shared(4, 64).unwrap();
-        let theirs = Other::of(file.as_fd(), 4, 64).unwrap();
+        let (ours, file) = shared(4, 64, Rights::Maker).unwrap();
+        let theirs = Other::of(file.as_fd(), (4, 64), Rights::Maker).unwrap();
         ours.side().position().store(7, Ordering::Release);
         ours.sequence(3).store(8, Ordering::Release);
         assert_eq!(theirs.region().side().position().load(Ordering::Acquire), 7);
@@ -142,8 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn a_region_of_both_is_written_by_both_and_keeps_its_size() {
+        let (ours, file) = shared(4, 64, Rights::All).unwrap();
+        let theirs = Other::of(file.as_fd(), (4, 64), Rights::All).unwrap();
+        theirs.region().sequence(3).store(8, Ordering::Release);
+        assert_eq!(ours.sequence(3).load(Ordering::Acquire), 8);
+        assert!(rustix::fs::ftruncate(&file, 0).is_err());
+        let read_only = Other::of(file.as_fd(), (4, 64), Rights::Maker).map(drop);
+        assert_eq!(read_only.unwrap_err().code(), "layout_mismatch", "others could write");
+    }
+
+    #[test]
     fn nobody_else_can_write_to_it_or_change_its_size() {
-        let (_ours, file) = shared(4, 64).unwrap();
+        let (_ours, file) = shared(4, 64, Rights::Maker).unwrap();
         assert!(Map::of_file(file.as_fd(), 4096, true).is_err());
         assert!(rustix::fs::ftruncate(&file, 0).is_err());
         assert!(rustix::io::write(&file, &[1]).is_err());
@@ -153,9 +193,11 @@ mod tests {
     #[test]
     fn files_that_could_change_or_are_not_as_agreed_are_refused() {
         let code = |file: &OwnedFd, slots, stride| {
-            Other::of(file.as_fd(), slots, stride).map(drop).map_err(|error| error.code())
+            Other::of(file.as_fd(), (slots, stride), Rights::Maker)
+                .map(drop)
+                .map_err(|error| error.code())
         };
-        let (_ours, file) = shared(4, 64).unwrap();
+        let (_ours, file) = shared(4, 64, Rights::Maker).unwrap();
         assert_eq!(code(&file, 4, 64), Ok(()));
         for (slots, stride) in [(128, 64), (4, 4096), (usize::MAX, 64), (1 << 50, 64), (4, 63)] {
             assert_eq!(code(&file, slots, stride), Err("layout_mismatch"), "{slots} {stride}");
@@ -172,8 +214,8 @@ mod tests {
 
     #[test]
     fn what_is_left_of_who_died_says_the_same_and_wakes_sleepers() {
-        let (ours, file) = shared(4, 64).unwrap();
-        let theirs = Arc::new(Other::of(file.as_fd(), 4, 64).unwrap());
+        let (ours, file) = shared(4, 64, Rights::Maker).unwrap();
+        let theirs = Arc::new(Other::of(file.as_fd(), (4, 64), Rights::Maker).unwrap());
         ours.side().count().store(5, Ordering::Release);
         ours.sequence(1).store(2, Ordering::Release);
         let sleeper = theirs.clone();

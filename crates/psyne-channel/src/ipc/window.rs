@@ -1,5 +1,5 @@
-//! The window of a process: who may look at its ends is sent one message of bounded size and hung
-//! up on. Nothing that an observer says is read, it is never waited for, and no channel knows of it.
+//! The window of a process: an observer that may look in is sent one message of bounded size and
+//! hung up on. Nothing that it says is read, it is never waited for, and no channel knows of it.
 //!
 //! Its name is `psyne/USER/:PROCESS`, so that observers find every process that has named channels.
 

@@ -4,9 +4,11 @@ use bench_report::report::{Figure, Goal, Row};
 use bench_report::stats::median;
 use psyne::channel::{Full, Wait};
 
-use crate::measure::{Contestant, Samples, interleave};
-use crate::queues::{self, SLOTS, ours, ping_pong, ring, throughput};
-use crate::{fan, floor, iceoryx, kill, many, payload, processes};
+use psyne_cli::measure::queues::{self, SLOTS, ours, ping_pong, throughput};
+use psyne_cli::measure::{Contestant, Samples, floor, interleave, payload};
+
+use crate::queues::ring;
+use crate::{fan, iceoryx, kill, many, processes};
 
 type Line = [u64; 8];
 type Small = [u64; 7];

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use psyne::channel::broadcast::{self, Lag};
 use psyne::channel::{Config, Full, Wait, bytes, spsc};
 
-use crate::measure::{pin, rate};
-use crate::payload::sum;
-use crate::queues::SLOTS;
+use psyne_cli::measure::payload::sum;
+use psyne_cli::measure::queues::SLOTS;
+use psyne_cli::measure::{pin, rate};
 
 /// Who reads.
 const READERS: usize = 3;

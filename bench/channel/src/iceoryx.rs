@@ -16,9 +16,9 @@ use iceoryx2::prelude::*;
 use iceoryx2::service::port_factory::PortFactory as _;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 
-use crate::measure::{ROUND_TRIPS, latency, pin, rate};
-use crate::payload::sum;
 use crate::processes::Other;
+use psyne_cli::measure::payload::sum;
+use psyne_cli::measure::{ROUND_TRIPS, latency, pin, rate};
 
 type Topic = PortFactory<ipc::Service, [u8], ()>;
 type Out = Publisher<ipc::Service, [u8], ()>;

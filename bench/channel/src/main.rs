@@ -5,12 +5,9 @@
 
 mod cases;
 mod fan;
-mod floor;
 mod iceoryx;
 mod kill;
 mod many;
-mod measure;
-mod payload;
 mod processes;
 mod queues;
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use psyne::channel::{Config, Full, Message, Wait, mpmc, mpsc, spmc};
 
-use crate::measure::pin;
+use psyne_cli::measure::pin;
 
 /// Senders, and as many receivers.
 const ENDS: usize = 2;

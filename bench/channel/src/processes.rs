@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use psyne::channel::{Config, Message, Wait, spsc};
 
 use crate::kill;
-use crate::measure::{ROUND_TRIPS, latency, pin};
+use psyne_cli::measure::{ROUND_TRIPS, latency, pin};
 
 type Frame = [u8; 64];
 

@@ -1,4 +1,5 @@
 //! Channels of real processes, looked at from outside.
+#![cfg(not(miri))] // which starts no processes
 
 mod process;
 

@@ -1,4 +1,5 @@
 //! Queues between real processes: everything arrives once, in order and whole.
+#![cfg(not(miri))] // which starts no processes
 
 mod process;
 

@@ -73,25 +73,32 @@ pub(crate) fn look() -> Result<Vec<View>, Error> {
         }
     }
     let deadline = Instant::now() + PATIENCE;
-    for (socket, view) in &mut views {
-        view.message = hear(socket, deadline);
-    }
+    // Who hangs up without a word has ended.
+    views.retain_mut(|(socket, view)| match hear(socket, deadline) {
+        Ok(message) => {
+            view.message = Some(message);
+            true
+        }
+        Err(error) => error == Errno::TIMEDOUT,
+    });
     Ok(views.into_iter().map(|(_, view)| view).collect())
 }
 
-fn hear(socket: &OwnedFd, deadline: Instant) -> Option<Vec<u8>> {
+/// The message of a window. `TIMEDOUT` if it says nothing until then.
+fn hear(socket: &OwnedFd, deadline: Instant) -> Result<Vec<u8>, Errno> {
     let mut bytes = vec![0; BYTES_MAX + 1];
     loop {
         match rustix::net::recv(socket, &mut bytes[..], RecvFlags::DONTWAIT) {
             Ok((got, _)) if got > 0 => {
                 bytes.truncate(got);
-                return Some(bytes);
+                return Ok(bytes);
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
-            _ => return None,
+            Ok(_) => return Err(Errno::PIPE),
+            Err(error) => return Err(error),
         }
-        let left = deadline.checked_duration_since(Instant::now())?;
-        let left = Timespec::try_from(left).ok()?;
+        let left = deadline.checked_duration_since(Instant::now()).ok_or(Errno::TIMEDOUT)?;
+        let left = Timespec::try_from(left).map_err(|_| Errno::TIMEDOUT)?;
         let _ = poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left));
     }
 }

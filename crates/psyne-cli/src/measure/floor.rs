@@ -6,24 +6,24 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::thread::futex;
 
-use crate::measure::{ROUND_TRIPS, latency, pin};
+use super::{ROUND_TRIPS, latency, pin};
 
 /// Round trips of a probe: under a millisecond.
 const PROBE_ROUND_TRIPS: usize = 1_500;
 /// Round trips through the kernel, some 25 µs each.
-pub(crate) const WAKES: usize = 1_000;
+pub const WAKES: usize = 1_000;
 
 #[repr(align(128))]
 #[derive(Default)]
 struct Line(AtomicU64);
 
 /// The placement probe: two lines, one for each direction, in one-way nanoseconds.
-pub(crate) fn probe() -> f64 {
+pub fn probe() -> f64 {
     two_lines(PROBE_ROUND_TRIPS)
 }
 
 /// The floor of one-way latency.
-pub(crate) fn lines() -> f64 {
+pub fn lines() -> f64 {
     two_lines(ROUND_TRIPS)
 }
 
@@ -57,7 +57,7 @@ fn wait(line: &Line, number: u64) {
 }
 
 /// One-way nanoseconds of a wake by futex between two threads that always sleep.
-pub(crate) fn wake() -> f64 {
+pub fn wake() -> f64 {
     let words = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
     let theirs = words.clone();
     let total = WAKES as u32;

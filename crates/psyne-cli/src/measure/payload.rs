@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use psyne::channel::{Config, Full, Wait, bytes};
 
-use crate::measure::{pin, rate};
+use super::{pin, rate};
 
 /// Least bytes of our ring: more than a second-level cache, so that lines come from the third.
 const RING_BYTES_MIN: usize = 8 << 20;
@@ -15,7 +15,7 @@ const RING_BYTES_MIN: usize = 8 << 20;
 const RING_MESSAGES: usize = 4;
 
 /// Reads every byte.
-pub(crate) fn sum(bytes: &[u8]) -> u64 {
+pub fn sum(bytes: &[u8]) -> u64 {
     let mut sums = [0_u64; 32];
     let (chunks, rest) = bytes.as_chunks::<256>();
     for chunk in chunks {
@@ -28,7 +28,7 @@ pub(crate) fn sum(bytes: &[u8]) -> u64 {
 }
 
 /// Messages a second through our channel of bytes.
-pub(crate) fn ours(bytes: usize, touched: bool) -> f64 {
+pub fn ours(bytes: usize, touched: bool) -> f64 {
     let lines = (bytes * RING_MESSAGES).max(RING_BYTES_MIN).next_power_of_two() / 64;
     let mut config = Config::default();
     let full = Full::BlockFor(Duration::from_millis(20));
@@ -66,7 +66,7 @@ pub(crate) fn ours(bytes: usize, touched: bool) -> f64 {
 }
 
 /// Bytes a nanosecond, that is GB/s, that one thread copies from one buffer to another.
-pub(crate) fn memcpy(bytes: usize) -> f64 {
+pub fn memcpy(bytes: usize) -> f64 {
     pin(0);
     // Half a page apart: copies between addresses that are equal modulo a page stall.
     let (from, mut to) = (vec![5_u8; bytes], vec![0_u8; bytes + 4096]);

@@ -3,13 +3,14 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use bench_report::stats::median;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::floor;
+pub mod floor;
+pub mod payload;
+pub mod queues;
 
 /// Round trips of a latency sample; the first hundred warm up.
-pub(crate) const ROUND_TRIPS: usize = 8_000;
+pub const ROUND_TRIPS: usize = 8_000;
 /// Round trips timed together: a clock costs half as much as a message.
 const TOGETHER: usize = 100;
 /// A throughput sample.
@@ -20,14 +21,14 @@ const NEAR_NS: f64 = 100.0;
 const FAR_NS: f64 = 140.0;
 
 /// Puts the calling thread on a core: 0 measures, 1 is the other side.
-pub(crate) fn pin(core: usize) {
+pub fn pin(core: usize) {
     let mut set = CpuSet::new();
     set.set(core);
     let _ = sched_setaffinity(None, &set);
 }
 
 /// One-way nanoseconds: the median over groups of round trips, halved. `ping` is one round trip.
-pub(crate) fn latency(round_trips: usize, mut ping: impl FnMut()) -> f64 {
+pub fn latency(round_trips: usize, mut ping: impl FnMut()) -> f64 {
     (0..TOGETHER).for_each(|_| ping());
     let groups = (round_trips / TOGETHER).saturating_sub(1).max(1);
     let group = |_| {
@@ -39,7 +40,7 @@ pub(crate) fn latency(round_trips: usize, mut ping: impl FnMut()) -> f64 {
 }
 
 /// Messages a second: the median over slices of the window. `receive` says how many came.
-pub(crate) fn rate(mut receive: impl FnMut() -> usize) -> f64 {
+pub fn rate(mut receive: impl FnMut() -> usize) -> f64 {
     let warm = Instant::now();
     while warm.elapsed() < WINDOW / 8 {
         black_box(receive());
@@ -59,21 +60,21 @@ pub(crate) fn rate(mut receive: impl FnMut() -> usize) -> f64 {
 }
 
 /// One thing that is measured: its name, and a sample of it.
-pub(crate) type Contestant<'a> = (&'a str, Box<dyn Fn() -> f64 + 'a>);
+pub type Contestant<'a> = (&'a str, Box<dyn Fn() -> f64 + 'a>);
 
 /// Samples of each contestant, by the placement of the cores.
 #[derive(Debug, Default)]
-pub(crate) struct Samples {
+pub struct Samples {
     /// Cores that share a cache: values by contestant, and the floors beside them.
-    pub(crate) near: (Vec<Vec<f64>>, Vec<f64>),
+    pub near: (Vec<Vec<f64>>, Vec<f64>),
     /// Cores that don't.
-    pub(crate) far: (Vec<Vec<f64>>, Vec<f64>),
+    pub far: (Vec<Vec<f64>>, Vec<f64>),
     /// Samples during which the placement changed.
-    pub(crate) dropped: usize,
+    pub dropped: usize,
 }
 
 /// Takes turns: one sample of each, `rounds` times, each between two probes.
-pub(crate) fn interleave(rounds: usize, contestants: &[Contestant<'_>]) -> Samples {
+pub fn interleave(rounds: usize, contestants: &[Contestant<'_>]) -> Samples {
     let empty = || (vec![Vec::new(); contestants.len()], Vec::new());
     let mut samples = Samples { near: empty(), far: empty(), dropped: 0 };
     let mut before = floor::probe();
@@ -99,4 +100,16 @@ pub(crate) fn interleave(rounds: usize, contestants: &[Contestant<'_>]) -> Sampl
         }
     }
     samples
+}
+
+/// The middle value, or the mean of the two in the middle; NaN for none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        len if len % 2 == 0 => f64::midpoint(sorted[half - 1], sorted[half]),
+        _ => sorted[half],
+    }
 }

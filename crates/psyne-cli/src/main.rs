@@ -1,0 +1,22 @@
+//! The `psyne` command.
+
+mod bench;
+mod channels;
+mod cli;
+mod ls;
+mod show;
+mod table;
+mod term;
+mod top;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(code) => code,
+        Err(error) => {
+            term::complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

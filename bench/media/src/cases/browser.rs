@@ -38,8 +38,9 @@ fn browse(bench: &Bench, server: &Server) -> Result<Value> {
     command.env("SERVER_URL", format!("http://{}", server.http));
     command.env("STREAM", &server.streams[0].name);
     command.env("ROUNDS", bench.plan.pages.to_string());
+    command.env("SAMPLE", bench.paths.root.join("assets/clapper.mp4"));
     let node = Guard::start("node", command.stdout(Stdio::piped()))?;
-    let limit = Duration::from_secs(30 + PAGE_SECONDS_MAX * bench.plan.pages as u64);
+    let limit = Duration::from_secs(30 + 2 * PAGE_SECONDS_MAX * bench.plan.pages as u64);
     let text = node.output(limit)?;
     let line = text.lines().find(|line| line.starts_with('{')).context("node printed no result")?;
     let value: Value = serde_json::from_str(line)?;
@@ -60,20 +61,22 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     server.guard.stop();
     let seen = seen?;
     let number = |key: &str| seen[key].as_f64().with_context(|| format!("{key} is no number"));
-    let figure = |what: &str, ours: f64, goal: f64| Figure {
+    let figure = |what: &str, ours: f64, floor: Option<f64>, goal: f64| Figure {
         what: what.into(),
         unit: "s",
         ours: vec![ours],
         peer: Vec::new(),
-        floor: None,
+        floor,
         goal: Goal::AtMost(goal),
     };
     let latency = [
-        figure("p50", number("latency_p50_s")?, 2.0),
-        figure("p95", number("latency_p95_s")?, 3.0),
+        figure("p50", number("latency_p50_s")?, None, 2.0),
+        figure("p95", number("latency_p95_s")?, None, 3.0),
     ];
-    let startup = figure("p50", number("startup_p50_ms")? / 1e3, 0.8);
+    let floor = number("floor_p50_ms")? / 1e3;
+    let startup = figure("p50", number("startup_p50_ms")? / 1e3, Some(floor), 0.8);
     let note = format!("{} visits, ffmpeg publishing, all on this machine", bench.plan.pages);
-    let p95 = format!("{note}; p95 {} s", number("startup_p95_ms")? / 1e3);
+    let p95 = number("startup_p95_ms")? / 1e3;
+    let p95 = format!("{note}; p95 {p95} s; the floor is a page with nothing but a <video>");
     Ok(vec![Row::of(ROWS[0].0, &latency, None, &note), Row::of(ROWS[1].0, &[startup], None, &p95)])
 }

@@ -9,6 +9,8 @@ use crate::{Config, Error, Layout, Stats, bytes, latest, plain};
 
 mod copied;
 
+pub use crate::raw::lease::{Lease, Lender};
+
 const NO_LATEST: Error = Error::Config("only a latest value has a newest message");
 
 /// A pattern, and what its messages are.

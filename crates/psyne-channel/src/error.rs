@@ -42,6 +42,9 @@ pub enum Error {
     /// No more ends of this kind were agreed on when the channel was opened.
     #[error("there are {0} such ends already: open the channel for more")]
     Crowded(usize),
+    /// A message received before is still looked at, and this end lends one at a time.
+    #[error("a message received before is still in use: release it first")]
+    InUse,
     /// The message does not fit into the channel, whatever its state.
     #[error("{bytes} bytes do not fit: the channel takes messages up to {bytes_max}")]
     TooLong {
@@ -77,6 +80,7 @@ impl Error {
             Self::Lagged(_) => "lagged",
             Self::Refused => "refused",
             Self::Crowded(_) => "crowded",
+            Self::InUse => "in_use",
             Self::TooLong { .. } => "too_long",
             Self::Corrupt(_) => "corrupt",
             Self::Config(_) => "config",

@@ -3,11 +3,14 @@
 //!
 //! Each block does one operation and names what it owes. What leaves this module is safe.
 
+pub(crate) mod arrow;
 mod book;
 mod cast;
 mod copy;
+pub(crate) mod dlpack;
 mod futex;
 mod lane;
+pub(crate) mod lease;
 #[cfg(not(loom))]
 mod map;
 mod message;

@@ -23,6 +23,16 @@
 use crate::raw::{read, slice, view_mut};
 use crate::{Error, Message};
 
+pub mod dlpack {
+    //! Tensors lent by pointer to and by other libraries: NumPy, PyTorch, JAX, CuPy.
+    pub use crate::raw::dlpack::{Lent, Managed, Tensor, Unversioned};
+}
+
+pub mod arrow {
+    //! Tensors as arrays of Apache Arrow: pyarrow, Polars, DuckDB, DataFusion.
+    pub use crate::raw::arrow::{Array, Column, Schema};
+}
+
 /// Most dimensions.
 pub const RANK_MAX: usize = 8;
 /// Bytes before the elements.
@@ -162,7 +172,7 @@ impl Header {
     }
 
     /// Bytes from the first element to the end of the last.
-    fn data_bytes(&self) -> Result<usize, Error> {
+    pub(crate) fn data_bytes(&self) -> Result<usize, Error> {
         let element = self.dtype.bytes()? as u64;
         let mut last = 0_u64;
         for (length, stride) in self.shape().iter().zip(self.strides()) {
@@ -175,7 +185,8 @@ impl Header {
         Ok(bytes.ok_or(TOO_LARGE)? as usize)
     }
 
-    fn is_dense(&self) -> bool {
+    /// Whether its elements follow each other in order.
+    pub(crate) fn is_dense(&self) -> bool {
         Self::dense(self.dtype, self.shape()).is_ok_and(|dense| dense.strides == self.strides)
     }
 }

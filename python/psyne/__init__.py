@@ -14,6 +14,7 @@ from ._psyne import (
     PeerDied,
     Receiver,
     Sender,
+    Tensor,
     TimedOut,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "Receiver",
     "Sender",
     "Struct",
+    "Tensor",
     "TimedOut",
 ]
 

@@ -10,6 +10,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+struct DLManagedTensorVersioned;
+struct ArrowSchema;
+struct ArrowArray;
+
 /**
  * Each message goes to one receiver: a queue with one sender and one receiver.
  */
@@ -127,7 +131,7 @@ typedef enum {
   PSYNE_SYSTEM = 14,
   /**
    * A null pointer where there must be none; a commit without a loan; a second loan, or a second
-   * message, while there is one.
+   * message, while there is one; a tensor that was not given back.
    */
   PSYNE_MISUSE = 15,
   /**
@@ -340,7 +344,7 @@ void psyne_release(psyne_receiver *receiver);
 /**
  * What was done so far; zeros for null and while a message is held.
  */
-psyne_stats psyne_receiver_stats(const psyne_receiver *receiver);
+psyne_stats psyne_receiver_stats(psyne_receiver *receiver);
 
 /**
  * Closes the end; what was not received is lost. Null does nothing.
@@ -387,6 +391,52 @@ uint64_t psyne_error_number(void);
  * A stable name for a status, the same in every language: "peer_died". It stays for ever.
  */
 const char *psyne_status_code(int32_t status);
+
+/**
+ * Takes the tensor out of the message that was received last, to be read where it lies, without
+ * copying it. It may be kept beyond `psyne_receiver_close`, and is given back by its deleter, by
+ * any thread; until then nothing else can be received (`PSYNE_MISUSE`). `tensor` becomes a
+ * `struct DLManagedTensorVersioned *` of DLPack 1.0, flagged as read-only.
+ *
+ * # Safety
+ * `tensor` can be written to.
+ */
+psyne_status psyne_tensor_dlpack(psyne_receiver *receiver,
+                                 struct DLManagedTensorVersioned **tensor);
+
+/**
+ * Sends a tensor of another library: its elements are copied once, to where they will be read. It
+ * is given back by its deleter, whatever this answers.
+ *
+ * # Safety
+ * `tensor` is a `struct DLManagedTensorVersioned *` of DLPack 1, whole, and not used again.
+ */
+psyne_status psyne_tensor_dlpack_send(psyne_sender *sender,
+                                      struct DLManagedTensorVersioned *tensor);
+
+/**
+ * Takes the tensor out of the message that was received last, as an array of Arrow: of numbers, or
+ * of fixed-size lists for more than one dimension. As `psyne_tensor_dlpack`; it is released as the
+ * Arrow C data interface says.
+ *
+ * # Safety
+ * Both can be written to: a `struct ArrowSchema` and a `struct ArrowArray`, of which nothing is
+ * released.
+ */
+psyne_status psyne_tensor_arrow(psyne_receiver *receiver,
+                                struct ArrowSchema *schema,
+                                struct ArrowArray *array);
+
+/**
+ * Sends an array of Arrow as a tensor: numbers, or fixed-size lists of them, without nulls. Its
+ * elements are copied once, to where they will be read; both are released, whatever this answers.
+ *
+ * # Safety
+ * They are whole, as the Arrow C data interface says.
+ */
+psyne_status psyne_tensor_arrow_send(psyne_sender *sender,
+                                     struct ArrowSchema *schema,
+                                     struct ArrowArray *array);
 
 #ifdef __cplusplus
 }  // extern "C"

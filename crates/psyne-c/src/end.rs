@@ -20,10 +20,9 @@ pub struct Sender {
 /// The end that receives. Only one thread at a time may use it.
 #[derive(Debug)]
 pub struct Receiver {
-    /// Dropped before the end that it borrows.
-    message: Option<any::Received<'static>>,
-    /// Boxed, so that a borrow of this handle is none of what the message borrows.
-    end: Box<any::Receiver>,
+    /// What `psyne_recv` lent.
+    pub(crate) message: Option<any::Lease>,
+    end: any::Lender,
 }
 
 /// What an end has done so far.
@@ -116,7 +115,7 @@ pub unsafe extern "C" fn psyne_receiver_open(
     // SAFETY: as the caller promises.
     let end = unsafe { open(address, layout, config, any::Receiver::open) };
     // SAFETY: as the caller promises.
-    unsafe { hand_over(end.map(|end| Receiver { message: None, end: Box::new(end) }), out) }
+    unsafe { hand_over(end.map(|end| Receiver { message: None, end: end.into() }), out) }
 }
 
 /// Copies a message in and sends it.
@@ -173,6 +172,22 @@ pub unsafe extern "C" fn psyne_loan(
     // SAFETY: not null, and the caller promises that it can be written to.
     unsafe { room.write(start.cast()) };
     Status::PsyneOk
+}
+
+/// Lends room, has it filled and sends it.
+pub(crate) fn send_filled(
+    sender: &mut Sender,
+    bytes: usize,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), channel::Error>,
+) -> Status {
+    if sender.loan.is_some() {
+        return Status::misuse("commit or abort the loan first");
+    }
+    let filled = sender.end.loan(bytes).and_then(|mut loan| {
+        fill(&mut loan)?;
+        loan.commit()
+    });
+    Status::of(filled)
 }
 
 /// Sends what was lent. The room must not be touched any more, whatever this answers.
@@ -260,7 +275,7 @@ pub unsafe extern "C" fn psyne_recv(
     receiver.message = None;
     let time = u64::try_from(timeout_ns).ok().map(Duration::from_nanos);
     let received = receiver.end.recv(time);
-    // SAFETY: as the caller promises; the message is that of this receiver.
+    // SAFETY: as the caller promises.
     unsafe { lend(&mut receiver.message, received, message, bytes) }
 }
 
@@ -282,17 +297,17 @@ pub unsafe extern "C" fn psyne_newest(
     receiver.message = None;
     let newest = receiver.end.newest();
     let received = newest.and_then(|newest| newest.ok_or(channel::Error::TimedOut));
-    // SAFETY: as the caller promises; the message is that of this receiver.
+    // SAFETY: as the caller promises.
     unsafe { lend(&mut receiver.message, received, message, bytes) }
 }
 
-/// Keeps a message of a receiver's boxed end beside it, and tells C where it lies.
+/// Keeps a message, and tells C where it lies.
 ///
 /// # Safety
-/// `held` belongs to the handle that owns the end; `message` and `bytes` can be written to.
+/// `message` and `bytes` can be written to.
 unsafe fn lend(
-    held: &mut Option<any::Received<'static>>,
-    received: Result<any::Received<'_>, channel::Error>,
+    held: &mut Option<any::Lease>,
+    received: Result<any::Lease, channel::Error>,
     message: *mut *const c_void,
     bytes: *mut usize,
 ) -> Status {
@@ -301,9 +316,6 @@ unsafe fn lend(
         Err(error) => return Status::of(Err(error)),
     };
     let (start, length) = (received.as_ptr(), received.len());
-    // SAFETY: only the lifetime changes. The message borrows the boxed end, which stays where it
-    // is, is not used before the message is dropped, and is dropped after it.
-    let received = unsafe { mem::transmute::<any::Received<'_>, any::Received<'static>>(received) };
     *held = Some(received);
     // SAFETY: not null, and the caller promises that it can be written to.
     unsafe { message.write(start.cast()) };
@@ -322,9 +334,9 @@ pub extern "C" fn psyne_release(receiver: Option<&mut Receiver>) {
 
 /// What was done so far; zeros for null and while a message is held.
 #[unsafe(no_mangle)]
-pub extern "C" fn psyne_receiver_stats(receiver: Option<&Receiver>) -> Stats {
-    let idle = receiver.filter(|receiver| receiver.message.is_none());
-    idle.map(|receiver| receiver.end.stats().into()).unwrap_or_default()
+pub extern "C" fn psyne_receiver_stats(receiver: Option<&mut Receiver>) -> Stats {
+    let idle = receiver.and_then(|receiver| receiver.end.idle().ok());
+    idle.map(|end| end.stats().into()).unwrap_or_default()
 }
 
 /// Closes the end; what was not received is lost. Null does nothing.

@@ -4,6 +4,7 @@ mod config;
 mod end;
 mod layout;
 mod status;
+mod tensor;
 
 pub use config::{
     Config, PSYNE_ADAPTIVE, PSYNE_BLOCK, PSYNE_BROADCAST, PSYNE_LAG_BLOCK, PSYNE_LAG_SKIP,
@@ -17,3 +18,6 @@ pub use end::{
 };
 pub use layout::{Layout, PSYNE_BYTES, psyne_layout_array, psyne_layout_field, psyne_layout_named};
 pub use status::{Status, psyne_error_number, psyne_error_text, psyne_status_code};
+pub use tensor::{
+    psyne_tensor_arrow, psyne_tensor_arrow_send, psyne_tensor_dlpack, psyne_tensor_dlpack_send,
+};

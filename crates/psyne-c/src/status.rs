@@ -42,7 +42,7 @@ pub enum Status {
     /// The system refused something else.
     PsyneSystem = 14,
     /// A null pointer where there must be none; a commit without a loan; a second loan, or a second
-    /// message, while there is one.
+    /// message, while there is one; a tensor that was not given back.
     PsyneMisuse = 15,
     /// Something that this header does not know yet.
     PsyneOther = 16,
@@ -90,6 +90,7 @@ impl From<&Error> for Status {
             Error::Address(_) => Self::PsyneAddress,
             Error::Memory(_) => Self::PsyneMemory,
             Error::System(_) => Self::PsyneSystem,
+            Error::InUse => Self::PsyneMisuse,
             _ => Self::PsyneOther,
         }
     }

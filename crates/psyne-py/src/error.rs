@@ -40,6 +40,9 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// The exception for an error, with its `code` and `number`.
 pub(crate) fn raise(py: Python<'_>, error: &psyne::channel::Error) -> PyErr {
     use psyne::channel::Error as Cause;
+    if *error == Cause::InUse {
+        return in_use("a message received before is still in use: `del` what looks at it");
+    }
     let text = error.to_string();
     let (exception, number) = match error {
         Cause::Closed(_) => (Closed::new_err(text), 0),

@@ -6,6 +6,7 @@ mod layout;
 mod options;
 mod receiver;
 mod sender;
+mod tensor;
 
 use pyo3::prelude::*;
 
@@ -19,5 +20,6 @@ fn _psyne(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sender::Loan>()?;
     module.add_class::<receiver::Receiver>()?;
     module.add_class::<receiver::Message>()?;
+    module.add_class::<tensor::Tensor>()?;
     error::add(module)
 }

@@ -1,7 +1,6 @@
 //! The end that receives.
 
 use core::ffi::c_int;
-use core::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,19 +16,18 @@ use crate::error::{Closed, in_use, raise};
 use crate::layout::{Layout, kind};
 use crate::options::{config, time};
 use crate::sender::stats;
+use crate::tensor::Tensor;
 
 /// The receiving end of a channel.
 #[pyclass(module = "psyne")]
 pub(crate) struct Receiver {
-    /// Dropped before the end that it borrows.
     held: Option<Held>,
-    /// Boxed, so that the message's borrow stays where it is.
-    end: Option<Box<any::Receiver>>,
+    end: Option<any::Lender>,
 }
 
 /// The message that Python looks at.
 struct Held {
-    _message: any::Received<'static>,
+    _message: any::Lease,
     views: Arc<AtomicUsize>,
 }
 
@@ -40,17 +38,17 @@ pub(crate) struct Message {
     start: usize,
     bytes: usize,
     /// Views that are alive; the receiver has the same.
-    views: Arc<AtomicUsize>,
+    pub(crate) views: Arc<AtomicUsize>,
 }
 
 impl Receiver {
     /// The end, once nobody looks at the message before.
-    fn idle(&mut self) -> PyResult<&mut any::Receiver> {
+    fn idle(&mut self) -> PyResult<&mut any::Lender> {
         if self.held.as_ref().is_some_and(|held| held.views.load(Ordering::Acquire) > 0) {
             return Err(in_use("a view of the message before is alive: `del` it, or copy it"));
         }
         self.held = None;
-        self.end.as_deref_mut().ok_or_else(|| PyValueError::new_err("this end is closed"))
+        self.end.as_mut().ok_or_else(|| PyValueError::new_err("this end is closed"))
     }
 
     /// The next message; Python can interrupt the wait.
@@ -61,12 +59,7 @@ impl Receiver {
         let end = receiver.idle()?;
         let received = loop {
             let left = limit.map_or(SLICE, |limit| limit.saturating_duration_since(Instant::now()));
-            // SAFETY: only the lifetime changes. The message borrows the boxed end, which is
-            // neither used nor dropped before the message is.
-            let received = py.detach(|| end.recv(Some(left.min(SLICE)))).map(|message| unsafe {
-                mem::transmute::<any::Received<'_>, any::Received<'static>>(message)
-            });
-            match received {
+            match py.detach(|| end.recv(Some(left.min(SLICE)))) {
                 Ok(received) => break received,
                 Err(channel::Error::TimedOut) if left > SLICE || limit.is_none() => {
                     py.check_signals()?;
@@ -78,7 +71,7 @@ impl Receiver {
     }
 
     /// Keeps a message for as long as Python looks at it.
-    fn hold(&mut self, slf: &Bound<'_, Self>, received: any::Received<'static>) -> Message {
+    fn hold(&mut self, slf: &Bound<'_, Self>, received: any::Lease) -> Message {
         let views = Arc::new(AtomicUsize::new(0));
         let (start, bytes) = (received.as_ptr() as usize, received.len());
         self.held = Some(Held { _message: received, views: views.clone() });
@@ -104,7 +97,7 @@ impl Receiver {
         let (config, kind) = (config(None, wait, true)?, kind(pattern, layout, lag)?);
         let opened = py.detach(|| any::Receiver::open(address, &kind, &config));
         let end = opened.map_err(|error| raise(py, &error))?;
-        Ok(Self { held: None, end: Some(Box::new(end)) })
+        Ok(Self { held: None, end: Some(end.into()) })
     }
 
     /// Waits for the next message and lends it where it lies.
@@ -117,16 +110,13 @@ impl Receiver {
     fn newest(slf: Bound<'_, Self>) -> PyResult<Option<Message>> {
         let mut receiver = slf.try_borrow_mut()?;
         let newest = receiver.idle()?.newest().map_err(|error| raise(slf.py(), &error))?;
-        // SAFETY: as in `next`.
-        let newest = newest.map(|message| unsafe {
-            mem::transmute::<any::Received<'_>, any::Received<'static>>(message)
-        });
         Ok(newest.map(|message| receiver.hold(&slf, message)))
     }
 
     /// What was done so far.
     fn stats<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        stats(py, self.idle()?.stats())
+        let end = self.idle()?.idle().map_err(|error| raise(py, &error))?;
+        stats(py, end.stats())
     }
 
     /// Closes the end; what was not received is lost.
@@ -161,6 +151,17 @@ impl Receiver {
 }
 
 impl Message {
+    /// Its bytes, and one more view of them: whoever asks ends that by `views`.
+    pub(crate) fn view(&self, py: Python<'_>) -> PyResult<&[u8]> {
+        if !self.is_held(py)? {
+            return Err(in_use("the message was released: its room is the sender's again"));
+        }
+        self.views.fetch_add(1, Ordering::AcqRel);
+        // SAFETY: the message stays where it is while there are views, and is read-only; the
+        // reference is not kept longer than the view that was counted just now.
+        Ok(unsafe { core::slice::from_raw_parts(self.start as *const u8, self.bytes) })
+    }
+
     /// Whether the receiver has not gone on.
     fn is_held(&self, py: Python<'_>) -> PyResult<bool> {
         let receiver = self.receiver.bind(py).try_borrow()?;
@@ -179,6 +180,11 @@ impl Message {
             self.receiver.bind(py).try_borrow_mut()?.held = None;
         }
         Ok(())
+    }
+
+    /// The tensor that it is, where it lies.
+    fn tensor(slf: Bound<'_, Self>) -> PyResult<Tensor> {
+        Tensor::of(&slf)
     }
 
     fn __len__(&self) -> usize {

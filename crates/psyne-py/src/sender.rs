@@ -15,6 +15,7 @@ use pyo3::types::PyDict;
 use crate::error::{in_use, raise};
 use crate::layout::{Layout, kind};
 use crate::options::{config, time};
+use crate::tensor::Foreign;
 
 /// The sending end of a channel.
 #[pyclass(module = "psyne")]
@@ -115,6 +116,21 @@ impl Sender {
         let patience = (self.blocks, self.time);
         let end = self.idle()?;
         patiently(py, patience, |py| py.detach(|| end.send(bytes)))
+    }
+
+    /// Sends a tensor of another library: whatever has `__dlpack__` or `__arrow_c_array__`.
+    fn send_tensor(&mut self, py: Python<'_>, tensor: &Bound<'_, PyAny>) -> PyResult<()> {
+        let foreign = Foreign::of(tensor)?;
+        let header = foreign.header().map_err(|error| raise(py, &error))?;
+        let patience = (self.blocks, self.time);
+        let end = self.idle()?;
+        patiently(py, patience, |py| {
+            py.detach(|| {
+                let mut loan = end.loan(header.message_bytes())?;
+                foreign.copy_to(header.write(&mut loan)?)?;
+                loan.commit()
+            })
+        })
     }
 
     /// Lends room for a message, to be written where it will be read.

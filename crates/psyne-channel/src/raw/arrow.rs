@@ -30,6 +30,8 @@ const FORMATS: [(&CStr, Dtype); 11] = [
 const FOREIGN: Error =
     Error::Config("an array of numbers, or fixed-size lists of it, without nulls");
 
+/// `ARROW_FLAG_NULLABLE`: ours never has nulls, but this is the type that others declare.
+const NULLABLE: i64 = 2;
 const TOO_LONG: Error = Error::Config("a list of Arrow has 2^31 - 1 elements at most");
 
 /// `ArrowSchema`: what an array is.
@@ -82,6 +84,20 @@ macro_rules! released {
     })*};
 }
 released!(Schema, Array);
+
+impl Schema {
+    /// Releases it, unless somebody moved it away.
+    pub fn give_back(&mut self) {
+        give_back(self);
+    }
+}
+
+impl Array {
+    /// Releases it, unless somebody moved it away.
+    pub fn give_back(&mut self) {
+        give_back(self);
+    }
+}
 
 /// Bytes whose owner nobody needs to know.
 trait Owner {}
@@ -145,7 +161,7 @@ fn schema(format: CString, child: Option<Schema>) -> Schema {
         // What Arrow calls the child of a list.
         name: c"item".as_ptr(),
         metadata: ptr::null(),
-        flags: 0,
+        flags: NULLABLE,
         n_children,
         children,
         dictionary: ptr::null_mut(),
@@ -188,6 +204,8 @@ pub struct Column {
 
 // SAFETY: who made it promises (`from_raw`) that any thread may read and release it.
 unsafe impl Send for Column {}
+// SAFETY: what is shared is only read.
+unsafe impl Sync for Column {}
 
 impl Drop for Column {
     fn drop(&mut self) {

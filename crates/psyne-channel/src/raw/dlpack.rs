@@ -13,6 +13,8 @@ const CPU: i32 = 1;
 const PINNED: i32 = 3;
 /// `DLPACK_FLAG_BITMASK_READ_ONLY`.
 const READ_ONLY: u64 = 1;
+/// `DLPACK_FLAG_BITMASK_IS_COPIED`.
+const IS_COPIED: u64 = 2;
 
 /// `DLTensor`: where it lies and what it is.
 #[derive(Debug)]
@@ -59,6 +61,8 @@ pub enum Lent {
 
 // SAFETY: who made it promises (`from_raw`) that any thread may read it and give it back.
 unsafe impl Send for Lent {}
+// SAFETY: what is shared is only read.
+unsafe impl Sync for Lent {}
 
 /// Bytes that stay where they are for as long as their owner is kept here.
 pub(super) struct Anchor<O>(NonNull<O>);
@@ -134,22 +138,34 @@ impl Lent {
     /// # Errors
     /// `Corrupt` if the message is no tensor.
     pub fn message<O: Deref<Target = [u8]> + Send + 'static>(owner: O) -> Result<Self, Error> {
+        Self::versioned(owner, READ_ONLY)
+    }
+
+    /// A copy of the tensor in a message, which who gets it may write to.
+    ///
+    /// # Errors
+    /// `Corrupt` if the message is no tensor.
+    pub fn copy(message: &[u8]) -> Result<Self, Error> {
+        Self::versioned(Copied::of(message), IS_COPIED)
+    }
+
+    fn versioned<O: Deref<Target = [u8]>>(owner: O, flags: u64) -> Result<Self, Error> {
         let managed = export(owner, |tensor| Managed {
             version: [1, 0],
             context: ptr::null_mut(),
             deleter: Some(give_back::<Managed, O>),
-            flags: READ_ONLY,
+            flags,
             tensor,
         })?;
         Ok(Self::Versioned(managed))
     }
 
-    /// A copy of the tensor in a message, for who knows nothing of DLPack 1.0: it can't be told that
-    /// a tensor is read-only, and may write to it.
+    /// The same for who knows nothing of DLPack 1.0: it can't be told that a tensor is read-only, and
+    /// may write to it.
     ///
     /// # Errors
     /// `Corrupt` if the message is no tensor.
-    pub fn copy(message: &[u8]) -> Result<Self, Error> {
+    pub fn copy_unversioned(message: &[u8]) -> Result<Self, Error> {
         let managed = export(Copied::of(message), |tensor| Unversioned {
             tensor,
             context: ptr::null_mut(),
@@ -389,7 +405,8 @@ mod tests {
         ] {
             let header = Header::strided(Dtype::U8, shape, strides).unwrap();
             let owner = message(&header, elements);
-            for lent in [Lent::copy(&owner).unwrap(), Lent::message(owner).unwrap()] {
+            let copies = [Lent::copy(&owner).unwrap(), Lent::copy_unversioned(&owner).unwrap()];
+            for lent in copies.into_iter().chain([Lent::message(owner).unwrap()]) {
                 let mut room = vec![0; dense.len()];
                 lent.copy_to(&mut room).unwrap();
                 assert_eq!(room, dense, "{shape:?} {strides:?}");

@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 #[cfg(not(any(loom, miri)))]
-use crate::raw::Rights;
+use crate::raw::{CAST_WORDS, Rights};
 use crate::raw::{Other, Region};
 use crate::sync::{AtomicU32, Ordering};
 use crate::wait::leave;
@@ -31,6 +31,7 @@ pub(crate) enum Pattern {
     Latest = 4,
     Lanes = 5,
     Request = 6,
+    Cast = 7,
 }
 
 impl Pattern {
@@ -52,6 +53,19 @@ impl Pattern {
         if self == Self::Request { start + 1 } else { count }
     }
 
+    /// Slots of a ring before those that its owner speaks of.
+    #[cfg(not(any(loom, miri)))]
+    pub(crate) fn head_slots(self) -> usize {
+        if self == Self::Cast { CAST_WORDS } else { 0 }
+    }
+
+    /// What words say first of who begins with message `start`.
+    #[cfg(not(any(loom, miri)))]
+    pub(crate) fn position(self, start: u64) -> u64 {
+        // That it holds nothing, before it knows what it may.
+        if self == Self::Cast { u64::MAX } else { start }
+    }
+
     /// For observers, in at most 16 letters.
     #[cfg(not(any(loom, miri)))]
     pub(crate) const fn name(self) -> &'static str {
@@ -62,6 +76,7 @@ impl Pattern {
             Self::Latest => "latest",
             Self::Lanes => "mpsc",
             Self::Request => "request",
+            Self::Cast => "broadcast bytes",
         }
     }
 }

@@ -77,7 +77,8 @@ impl Drop for Member {
 
 /// A region with messages that others are given.
 fn ring(slots: usize, terms: &Terms) -> Result<Ring, Error> {
-    let (region, file) = shared(slots, terms.stride, terms.pattern.rights())?;
+    let all = slots + terms.pattern.head_slots();
+    let (region, file) = shared(all, terms.stride, terms.pattern.rights())?;
     Ok(Ring { region, file, slots })
 }
 
@@ -239,7 +240,8 @@ pub(crate) fn guest(
     (slots, note): (usize, u64),
 ) -> Result<Guest, Error> {
     let address = Address::parse(address)?;
-    let nobody = Arc::new(Other::vacant(slots, terms.stride, vacant())?);
+    let all = slots + terms.pattern.head_slots();
+    let nobody = Arc::new(Other::vacant(all, terms.stride, vacant())?);
     let (signal, desk) = Signal::named(config.wait, nobody.clone());
     let offer = Offer { terms, ring: None, others_max: 1, note };
     let member = clerk::enter(&address, Role::Guest, offer, desk)?;

@@ -23,7 +23,9 @@ mod region;
 mod region;
 
 pub(crate) use book::Book;
-pub(crate) use cast::{Caster, Listener};
+#[cfg(not(any(loom, miri)))]
+pub(crate) use cast::WORDS as CAST_WORDS;
+pub(crate) use cast::{Caster, Listener, Settled};
 pub(crate) use copy::{copy, prefetch};
 pub(crate) use futex::{wait, wait_any, wake};
 pub(crate) use lane::{Consumer, Format, Producer, lane};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use process::name;
+use psyne_channel::broadcast::bytes as cast;
 use psyne_channel::{
     Config, Error, Full, Message, Reason, Wait, broadcast, bytes, latest, mpsc, request, spsc,
 };
@@ -24,6 +25,8 @@ trait Transport {
     fn strings(config: &Config) -> (bytes::Sender, bytes::Receiver);
     /// With one receiver that blocks, then one that skips.
     fn broadcast(config: &Config) -> (broadcast::Sender<Wide>, [broadcast::Receiver<Wide>; 2]);
+    /// The same for strings.
+    fn cast(config: &Config) -> (cast::Sender, [cast::Receiver; 2]);
     fn latest() -> (latest::Writer<Wide>, latest::Reader<Wide>);
 }
 
@@ -49,6 +52,13 @@ impl Transport for Pair {
 
     fn broadcast(config: &Config) -> (broadcast::Sender<Wide>, [broadcast::Receiver<Wide>; 2]) {
         let mut sender = broadcast::channel(config).unwrap();
+        let lags = [broadcast::Lag::Block, broadcast::Lag::Skip];
+        let receivers = lags.map(|lag| sender.subscribe(lag).unwrap());
+        (sender, receivers)
+    }
+
+    fn cast(config: &Config) -> (cast::Sender, [cast::Receiver; 2]) {
+        let mut sender = cast::channel(config).unwrap();
         let lags = [broadcast::Lag::Block, broadcast::Lag::Skip];
         let receivers = lags.map(|lag| sender.subscribe(lag).unwrap());
         (sender, receivers)
@@ -108,6 +118,18 @@ impl<const IPC: bool, const EARLY: bool> Transport for Named<IPC, EARLY> {
         let lags = [broadcast::Lag::Block, broadcast::Lag::Skip];
         let tx = || broadcast::Sender::open(&at, config).unwrap();
         let rx = || lags.map(|lag| broadcast::Receiver::open(&at, lag, config).unwrap());
+        let (mut sender, receivers) = both(EARLY, tx, rx);
+        while sender.receivers() < 2 {
+            std::thread::yield_now();
+        }
+        (sender, receivers)
+    }
+
+    fn cast(config: &Config) -> (cast::Sender, [cast::Receiver; 2]) {
+        let at = address(IPC);
+        let lags = [broadcast::Lag::Block, broadcast::Lag::Skip];
+        let tx = || cast::Sender::open(&at, config).unwrap();
+        let rx = || lags.map(|lag| cast::Receiver::open(&at, lag, config).unwrap());
         let (mut sender, receivers) = both(EARLY, tx, rx);
         while sender.receivers() < 2 {
             std::thread::yield_now();
@@ -280,6 +302,39 @@ fn broadcasts_reach_all<X: Transport>() {
     assert_eq!((heard, end), (2_000, FINISHED));
 }
 
+/// A string of this number, of some length or other.
+fn string(number: u64) -> Vec<u8> {
+    (0..number % 90).map(|at| (at * 7 + number) as u8).collect()
+}
+
+/// The same for strings of any length.
+fn strings_reach_all<X: Transport>() {
+    let (mut sender, [mut all, mut some]) = X::cast(&config(Wait::Adaptive));
+    let thread = std::thread::spawn(move || {
+        for number in 0..2_000 {
+            assert_eq!(all.recv().unwrap()[..], string(number));
+        }
+        assert_eq!(all.recv().map(drop), Err(FINISHED));
+    });
+    (0..2_000).for_each(|number| sender.send(&string(number)).unwrap());
+    drop(sender);
+    thread.join().unwrap();
+    let mut heard = 0;
+    let end = loop {
+        match some.recv() {
+            Ok(message) => {
+                assert_eq!(message[..], string(heard));
+                heard += 1;
+            }
+            Err(Error::Lagged(lost)) => heard += lost,
+            Err(error) => break error,
+        }
+    };
+    // Who never looked before may begin where the ring does by now.
+    assert!(heard == 2_000 || some.stats().slots + some.stats().refused < 2_000, "{heard}");
+    assert_eq!(end, FINISHED);
+}
+
 /// Never older, never torn, and the last one stays.
 fn latest_is_the_newest<X: Transport>() {
     let (mut writer, mut reader) = X::latest();
@@ -327,6 +382,7 @@ macro_rules! conforms {
             #[test]
             fn one_to_many() {
                 broadcasts_reach_all::<$transport>();
+                strings_reach_all::<$transport>();
                 latest_is_the_newest::<$transport>();
             }
         }

@@ -17,10 +17,12 @@ use core::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::Lag;
+use crate::desk::{Arrival, Pattern, Terms};
 use crate::ends::{Pressure, Room, Stats};
-use crate::raw::{self, Caster, LINE, Listener, Side, view, view_mut};
+use crate::ipc::{self, Host, Member, NOBODYS_SLOTS};
+use crate::raw::{self, Caster, LINE, Listener, Settled, Side, view, view_mut};
 use crate::wait::{End, Link, Signal, is_gone, leave};
-use crate::{Config, Error, Reason};
+use crate::{Config, Error, Layout};
 
 const HEADER_BYTES: usize = 16;
 /// In a header: not a string, but lines to be skipped.
@@ -48,12 +50,16 @@ const fn range(bytes: usize) -> core::ops::Range<usize> {
 /// # Errors
 /// `Config` or `Memory`.
 pub fn channel(config: &Config) -> Result<Sender, Error> {
-    let out = Out(Caster::new(config.ring_slots()?)?);
-    let mut signal = Signal::new(config.wait);
-    signal.open(&out);
-    let pressure = Pressure::new(signal, &config.full);
-    Ok(Sender { out, pressure, config: config.clone() })
+    let caster = Caster::new(config.ring_slots()?)?;
+    Ok(Sender::over(caster, Signal::new(config.wait), config, None))
 }
+
+/// What a name must mean the same by at both ends.
+pub(crate) const TERMS: Terms =
+    Terms { pattern: Pattern::Cast, layout: Layout { hash: 0, size: 1, align: 1 }, stride: LINE };
+/// What a receiver tells its sender when it comes.
+const BLOCKS: u64 = 1;
+const AT_MARK: u64 = 2;
 
 /// The ring as the sender sees it, with a way to wake each receiver.
 #[derive(Debug)]
@@ -72,6 +78,10 @@ impl Room for Out {
     }
 
     fn has_room(&mut self, count: u64) -> Result<bool, Error> {
+        if self.0.has_free(count) {
+            return Ok(true);
+        }
+        self.0.forget(is_gone);
         Ok(self.0.has_free(count))
     }
 }
@@ -82,9 +92,40 @@ pub struct Sender {
     out: Out,
     pressure: Pressure,
     config: Config,
+    /// Where receivers of other processes come, if the broadcast has a name.
+    host: Option<Host>,
 }
 
 impl Sender {
+    /// The broadcast at `ipc://name`, for processes of this user, or at `memory://name`, within
+    /// this process. Receivers come by [`Receiver::open`], and hear what is sent from then on.
+    ///
+    /// # Errors
+    /// `Crowded` if there is a sender; `Address`, `Config`, `Memory`, `System`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let signal = Signal::new(config.wait);
+        let lines = config.ring_slots()?;
+        let (host, ring) = Host::open(address, TERMS, (lines, config.receivers_max), &signal)?;
+        Ok(Self::over(Caster::over(ring, lines), signal, config, Some(host)))
+    }
+
+    fn over(caster: Caster<Link>, mut signal: Signal, config: &Config, host: Option<Host>) -> Self {
+        let out = Out(caster);
+        signal.open(&out);
+        let pressure = Pressure::new(signal, &config.full);
+        Self { out, pressure, config: config.clone(), host }
+    }
+
+    /// Lets receivers of other processes in.
+    #[inline]
+    fn admit(&mut self) {
+        while let Some(arrival) = self.host.as_ref().and_then(Host::next) {
+            let words = arrival.theirs.region().clone();
+            let how = (arrival.note & BLOCKS != 0, arrival.note & AT_MARK != 0);
+            self.out.0.admit(words, how, Link::far(arrival.wire));
+        }
+    }
+
     /// Copies a string in and sends it to whoever has subscribed. Only receivers with
     /// [`Lag::Block`], or with a guard in hand, can make the channel full; then its configuration
     /// says what happens.
@@ -162,15 +203,14 @@ impl Sender {
         let (listener, next) = self.out.0.attach(holds, Link::to(&signal))?;
         let seeks = at_mark && next == self.out.0.sent() && lag == Lag::SkipToMark;
         let link = Link::to(&self.pressure.signal);
-        let input = In { listener, link, lag, next, seeks };
-        let mut receiver = Receiver { input, signal, received: 0, lost: 0 };
-        receiver.signal.open(&receiver.input);
-        Ok(receiver)
+        let input = In { listener, link, lag, next: Some(next), seeks, at_mark };
+        Ok(Receiver::over(input, signal, Member::default()))
     }
 
     /// Receivers that are there.
     pub fn receivers(&mut self) -> usize {
-        self.out.0.survey();
+        self.admit();
+        self.out.0.forget(is_gone);
         self.out.0.listeners().1.len()
     }
 
@@ -180,20 +220,23 @@ impl Sender {
         self.pressure.stats(self.out.0.sent())
     }
 
+    /// After a string was published: who came before finds it, who comes later is woken for it.
     fn notify(&mut self) {
+        self.admit();
         let (ours, receivers) = self.out.0.listeners();
         let mut gone = false;
         for (theirs, link) in receivers {
             gone |= link.notify(ours, theirs).is_err();
         }
         if gone {
-            self.out.0.survey();
+            self.out.0.forget(is_gone);
         }
     }
 }
 
 impl Drop for Sender {
     fn drop(&mut self) {
+        self.admit();
         let (ours, receivers) = self.out.0.listeners();
         leave(ours);
         for (theirs, link) in receivers {
@@ -271,19 +314,45 @@ struct In {
     /// To the sender.
     link: Link,
     lag: Lag,
-    /// The number of the next string.
-    next: u64,
+    /// The number of the next string, if we know it.
+    next: Option<u64>,
     /// Passes everything that is not marked.
     seeks: bool,
+    /// Whether it wants to begin with a mark.
+    at_mark: bool,
 }
 
 impl End for In {
     fn sides(&self) -> (&Side, &Side) {
         self.listener.sides()
     }
+
+    fn adopt(&mut self, arrival: Arrival) -> Result<(), Error> {
+        let ours = arrival.ours.expect("who reads has words for each other side");
+        let what = (arrival.slots, arrival.start, arrival.note);
+        self.listener.adopt(arrival.theirs.region().clone(), ours, what);
+        self.link = Link::far(arrival.wire);
+        (self.next, self.seeks) = (None, self.at_mark && self.lag == Lag::SkipToMark);
+        Ok(())
+    }
 }
 
 impl In {
+    /// Whether we are where we begin; then there is something if `has_news` says so.
+    fn is_settled(&mut self) -> Result<bool, Error> {
+        let settled = self.listener.settle(self.lag == Lag::Block)?;
+        if let Settled::Now(next) = settled {
+            self.next = next;
+            // Where we begin may be what the sender waited for.
+            self.notify();
+        }
+        Ok(settled != Settled::NotYet)
+    }
+
+    fn has_news(&mut self) -> Result<bool, Error> {
+        Ok(self.is_settled()? && self.listener.has_news()?)
+    }
+
     /// The next string, if one is there. What is there stays until [`release`](Self::release).
     fn look(&mut self) -> Result<Option<Found>, Error> {
         let found = self.seek();
@@ -309,7 +378,7 @@ impl In {
     }
 
     fn seek(&mut self) -> Result<Option<Found>, Error> {
-        while self.listener.has_news()? {
+        while self.has_news()? {
             if !self.listener.pin()? {
                 self.let_go();
                 let to_mark = self.lag == Lag::SkipToMark;
@@ -351,7 +420,8 @@ impl In {
     /// Compares the string's number with what was to come: once for what was lost, then again.
     fn count(&mut self) -> Result<(), Error> {
         let [_, number] = *view::<Header>(self.listener.lines(1));
-        match number.checked_sub(core::mem::replace(&mut self.next, number)) {
+        let due = self.next.replace(number).unwrap_or(number);
+        match number.checked_sub(due) {
             Some(0) => Ok(()),
             Some(lost) if self.lag != Lag::Block => Err(Error::Lagged(lost)),
             _ => Err(Error::Corrupt("the sender counts its strings wrongly")),
@@ -361,12 +431,12 @@ impl In {
     /// What was passed over for a mark that never came, once the sender is gone.
     fn passed_over(&mut self) -> u64 {
         let sent = self.listener.sent();
-        sent.saturating_sub(core::mem::replace(&mut self.next, sent))
+        sent.saturating_sub(self.next.replace(sent).unwrap_or(sent))
     }
 
     fn release(&mut self, found: Found) {
         self.listener.pass(lines(found.bytes));
-        self.next = self.next.wrapping_add(1);
+        self.next = self.next.map(|next| next.wrapping_add(1));
     }
 }
 
@@ -377,9 +447,46 @@ pub struct Receiver {
     signal: Signal,
     received: u64,
     lost: u64,
+    _member: Member,
 }
 
 impl Receiver {
+    /// A receiver of the broadcast at an address, as [`Sender::open`], of what is sent from now on;
+    /// it may come before its sender. After `PeerDied` it waits for another sender to take the
+    /// place.
+    ///
+    /// # Errors
+    /// `Address`, `Memory`, `System`; if a sender is there: `Crowded`, `LayoutMismatch`,
+    /// `PatternMismatch`.
+    pub fn open(address: &str, lag: Lag, config: &Config) -> Result<Self, Error> {
+        Self::join(address, (lag, false), config)
+    }
+
+    /// The same, but it begins with the newest marked string, if it was not overwritten yet when
+    /// the sender lets it in, which is when it next sends; with [`Lag::SkipToMark`] and without
+    /// such a string, with the next marked one.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_at_mark(address: &str, lag: Lag, config: &Config) -> Result<Self, Error> {
+        Self::join(address, (lag, true), config)
+    }
+
+    fn join(address: &str, (lag, at_mark): (Lag, bool), config: &Config) -> Result<Self, Error> {
+        let blocks = if lag == Lag::Block { BLOCKS } else { 0 };
+        let note = blocks | if at_mark { AT_MARK } else { 0 };
+        let guest = ipc::guest(address, config, TERMS, (NOBODYS_SLOTS, note))?;
+        let listener = Listener::vacant(guest.nobody, NOBODYS_SLOTS as u64)?;
+        let (link, next, seeks) = (Link::default(), None, false);
+        let input = In { listener, link, lag, next, seeks, at_mark };
+        Ok(Self::over(input, guest.signal, guest.member))
+    }
+
+    fn over(input: In, mut signal: Signal, member: Member) -> Self {
+        signal.open(&input);
+        Self { input, signal, received: 0, lost: 0, _member: member }
+    }
+
     /// Waits for the next string and lends it where it lies; the sender may overwrite it when the
     /// guard drops.
     ///
@@ -411,7 +518,7 @@ impl Receiver {
     /// # Errors
     /// `Closed`, `Corrupt`.
     pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
-        let news = |input: &mut In| Ok(input.listener.has_news()?.then_some(()));
+        let news = |input: &mut In| Ok(input.has_news()?.then_some(()));
         let polled = self.signal.poll(&mut self.input, context, news);
         self.tell(polled.is_pending());
         polled
@@ -427,7 +534,7 @@ impl Receiver {
             let gone = is_gone(self.input.sides().1);
             found = self.input.look().transpose();
             if found.is_none() && gone {
-                found = Some(Err(Error::Closed(Reason::Finished)));
+                found = self.signal.succeed(&mut self.input).err().map(Err);
             }
         }
         match found {
@@ -472,7 +579,12 @@ impl Receiver {
                 0 => Error::Closed(reason),
                 lost => Error::Lagged(lost),
             },
-            Err(error) => error,
+            Err(error) => {
+                if matches!(error, Error::PeerDied { .. }) {
+                    self.lost += self.input.passed_over();
+                }
+                error
+            }
         };
         if let Error::Lagged(lost) = error {
             self.lost += lost;

@@ -63,7 +63,7 @@ pub(super) struct Hello {
     slots: u64,
     /// The message to begin with, if who speaks owns the ring.
     pub(super) start: u64,
-    /// By pattern; in a refusal, how many are let in.
+    /// Of a guest: by pattern. Of a host: how many came before; in a refusal, how many are let in.
     pub(super) note: u64,
 }
 
@@ -118,7 +118,8 @@ impl Hello {
             Some(_) => Other::of(file.as_fd(), (0, LINE), Rights::Maker),
             None => {
                 let Terms { pattern, stride, .. } = offer.terms;
-                Other::of(file.as_fd(), (self.slots as usize, stride), pattern.rights())
+                let slots = self.slots as usize + pattern.head_slots();
+                Other::of(file.as_fd(), (slots, stride), pattern.rights())
             }
         }
     }

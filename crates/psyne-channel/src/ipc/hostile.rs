@@ -12,8 +12,9 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use super::hello::{Answer, Hello};
 use super::{Offer, Ring, socket};
 use crate::address::Address;
+use crate::broadcast::{Lag, bytes as cast};
 use crate::desk::{Pattern, Terms};
-use crate::raw::{LINE, Other, Region, Rights, shared};
+use crate::raw::{CAST_WORDS, LINE, Other, Region, Rights, shared};
 use crate::request::{Client, Server};
 use crate::{Config, Error, Full, Layout, Message, Wait, bytes, mpsc, spsc};
 
@@ -351,6 +352,79 @@ proptest! {
         let call = client.call_timeout([1; 7], Duration::from_micros(50));
         prop_assert!(call.is_err());
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_caster_writes_is_answered_by_values(
+        scribbles in prop::collection::vec((0..SLOTS + CAST_WORDS + 4, number()), 1..60),
+        admitted in any::<bool>(),
+    ) {
+        for lag in [Lag::Block, Lag::Skip, Lag::SkipToMark] {
+            let at = address("casts");
+            let region = caster(&at);
+            let mut receiver = cast::Receiver::open_at_mark(&at, lag, &config()).unwrap();
+            region.sequence(3).store(u64::from(admitted), Ordering::Release);
+            for write in &scribbles {
+                scribble(&region, SLOTS + CAST_WORDS, *write);
+                let got = receiver.recv_timeout(Duration::from_micros(50));
+                let got = got.map(|string| string.iter().map(|byte| u64::from(*byte)).sum::<u64>());
+                let lagged = matches!(got, Err(Error::Lagged(_)));
+                prop_assert!(lagged || got.as_ref().err().is_none_or(is_value), "{:?}", got);
+            }
+        }
+    }
+
+    #[test]
+    fn a_listener_that_lies_harms_no_other_listener(scribbles in scribbles()) {
+        let at = address("listens");
+        let mut sender = cast::Sender::open(&at, &config()).unwrap();
+        let mut honest = sender.subscribe(Lag::Block).unwrap();
+        let terms = crate::broadcast::bytes::TERMS;
+        let (words, file) = shared(0, LINE, Rights::Maker).unwrap();
+        let offer = Offer { terms, ring: None, others_max: 1, note: 1 };
+        let connection = connect(&at);
+        let hello = Hello::new(Answer::Welcome, &offer, 0);
+        assert!(socket::say(connection.as_fd(), hello, Some(&file)));
+        let mut connection = Some(connection);
+        while sender.receivers() < 2 {
+            std::thread::yield_now();
+        }
+        for (number, write) in (0..).zip(scribbles) {
+            scribble(&words, 0, write);
+            while let Err(error) = sender.send(&[number; 40]) {
+                // It holds the ring up, as who blocks may: until it is gone.
+                assert_eq!(error, Error::TimedOut);
+                drop(connection.take());
+            }
+            prop_assert_eq!(&honest.recv().unwrap()[..], &[number; 40]);
+        }
+    }
+}
+
+/// A sender of strings that is what a test makes of it: its ring, whose threads end with the test.
+fn caster(at: &str) -> Region {
+    let terms = crate::broadcast::bytes::TERMS;
+    let (region, file) = shared(SLOTS + CAST_WORDS, LINE, Rights::Maker).unwrap();
+    let listener = socket::listen(&Address::parse(at).unwrap()).unwrap();
+    let ring = Some(Ring { region: region.clone(), file, slots: SLOTS });
+    let offer = Offer { terms, ring, others_max: 1, note: 0 };
+    std::thread::spawn(move || {
+        let guest = loop {
+            if let Some(guest) = socket::accept(&listener) {
+                break guest;
+            }
+        };
+        let mut hello = Hello::new(Answer::Welcome, &offer, 0);
+        hello.note = 0;
+        let _ = socket::say(guest.as_fd(), hello, offer.ring.as_ref().map(|ring| &ring.file));
+        while !matches!(socket::hear(guest.as_fd()), socket::Heard::End) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    region
 }
 
 /// The same while the receiver reads.

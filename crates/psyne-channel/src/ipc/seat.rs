@@ -54,12 +54,14 @@ pub(super) struct Seat {
     resume: u64,
     /// Whether the only other side finished.
     over: bool,
+    /// Others that came, if we are host.
+    came: u64,
 }
 
 impl Seat {
     pub(super) fn new(address: &Address, door: Door, offer: Offer, desk: Arc<Desk>) -> Self {
         let address = address.clone();
-        Self { address, door, offer, desk, contacts: Vec::new(), resume: 0, over: false }
+        Self { address, door, offer, desk, contacts: Vec::new(), resume: 0, over: false, came: 0 }
     }
 
     pub(super) fn desk(&self) -> &Arc<Desk> {
@@ -114,9 +116,18 @@ impl Seat {
             return Ok(None);
         }
         let (words, file) = raw::shared(0, LINE, Rights::Maker)?;
-        begin(&words, start);
+        self.begin(&words, start);
         contact.words = Some(words);
         Ok(Some(file))
+    }
+
+    /// Our words for who reads from message `start` on. Not awake: until our end has seen it, the
+    /// other passes full fences.
+    fn begin(&self, words: &Region, start: u64) {
+        let side = words.side();
+        doze(side);
+        side.count().store(start, Ordering::Release);
+        side.position().store(self.offer.terms.pattern.position(start), Ordering::Release);
     }
 
     /// Lets everybody connect who waits for it.
@@ -203,7 +214,9 @@ impl Seat {
         self.contacts.push(contact);
         let at = self.contacts.len() - 1;
         let words = words.map_err(|error| Answer::to(&error))?;
-        let welcome = Hello::new(Answer::Welcome, &self.offer, start);
+        let mut welcome = Hello::new(Answer::Welcome, &self.offer, start);
+        welcome.note = self.came;
+        self.came += 1;
         // Our end first: what it sends after it heard of the other reaches it, or wakes it.
         self.meet(at, other, &hello, start);
         // Who is gone already has left messages all the same.
@@ -219,7 +232,7 @@ impl Seat {
                 Ok(other) => {
                     let start = if self.offer.ring.is_some() { self.resume } else { hello.start };
                     if let Some(words) = &self.contacts[at].words {
-                        begin(words, start);
+                        self.begin(words, start);
                     }
                     return self.meet(at, other, &hello, start);
                 }
@@ -307,14 +320,6 @@ impl Seat {
         }
         self.desk.close();
     }
-}
-
-/// Our words for who reads from message `start` on. Not awake: until our end has seen it, the other
-/// passes full fences.
-fn begin(words: &Region, start: u64) {
-    doze(words.side());
-    words.side().count().store(start, Ordering::Release);
-    words.side().position().store(start, Ordering::Release);
 }
 
 impl Contact {

@@ -16,6 +16,11 @@
 //! saying LEFT, after which it reads nothing; all its stores are releases, so whatever it read was
 //! read before what the caster writes.
 //!
+//! A listener of another process may come while the caster writes. It reads nothing before the
+//! caster has taken its words into the list, noted where it begins, and counted it in `admitted`.
+//! From there on one that blocks holds the ring up, said or not. A note is overwritten by that of the
+//! eighth listener after it: who comes too late to read it settles by a pin, wherever it may.
+//!
 //! `floor` moves from one noted boundary of messages to another, an eighth of the ring apart: a
 //! listener that was overtaken can go on there, and casters look at listeners eight times a round.
 
@@ -26,7 +31,12 @@ use crate::Error;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Slots before the lines: what the caster tells besides its position.
-const WORDS: usize = 3;
+pub(crate) const WORDS: usize = FIXED_WORDS + NOTES * NOTE_WORDS;
+const FIXED_WORDS: usize = 4;
+/// Notes for listeners of other processes that came last, and the words of each: which listener,
+/// the line, the number of the message.
+const NOTES: usize = 8;
+const NOTE_WORDS: usize = 3;
 /// What a listener says that holds nothing.
 const NOTHING: u64 = u64::MAX;
 /// What a listener says at its end.
@@ -64,6 +74,38 @@ impl Ring {
         self.region.sequence(2)
     }
 
+    /// Listeners of other processes that were taken into the list, in the order in which they came.
+    #[inline]
+    fn admitted(&self) -> &AtomicU64 {
+        self.region.sequence(3)
+    }
+
+    /// The words of the note for listener `number` of other processes.
+    fn note(&self, number: u64) -> [&AtomicU64; NOTE_WORDS] {
+        let first = FIXED_WORDS + (number % NOTES as u64) as usize * NOTE_WORDS;
+        [0, 1, 2].map(|word| self.region.sequence(first + word))
+    }
+
+    /// Writes it.
+    fn write_note(&self, number: u64, (line, message): (u64, u64)) {
+        let [who, at, first] = self.note(number);
+        who.store(0, Ordering::Release);
+        fence(Ordering::Release);
+        at.store(line, Ordering::Relaxed);
+        first.store(message, Ordering::Relaxed);
+        who.store(number + 1, Ordering::Release);
+    }
+
+    /// Line and message that it names, if it is still there.
+    fn read_note(&self, number: u64) -> Option<(u64, u64)> {
+        let [who, at, first] = self.note(number);
+        let before = who.load(Ordering::Acquire);
+        let note = (at.load(Ordering::Relaxed), first.load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        let same = who.load(Ordering::Relaxed) == before && before == number.wrapping_add(1);
+        same.then_some(note)
+    }
+
     /// How many lines from `line` on lie side by side.
     #[inline]
     fn contiguous(&self, line: u64) -> u64 {
@@ -76,7 +118,18 @@ impl Ring {
 struct Known<T> {
     words: Region,
     blocks: bool,
+    /// If it is of another process and has said nothing yet: where it holds the ring up.
+    holds: Option<u64>,
+    far: bool,
     with: T,
+}
+
+impl<T> Known<T> {
+    /// Where it says that it is, if it holds the ring up.
+    fn position(&self) -> u64 {
+        let said = self.words.side().position().load(Ordering::Acquire);
+        self.holds.filter(|_| said == NOTHING && self.blocks).unwrap_or(said)
+    }
 }
 
 /// The end that writes. `T` is what its owner keeps with each listener.
@@ -93,6 +146,8 @@ pub(crate) struct Caster<T> {
     /// Where messages begin, after `floor`, an eighth of the ring apart.
     boundaries: VecDeque<u64>,
     listeners: Vec<Known<T>>,
+    /// Of other processes, so far.
+    admitted: u64,
     /// The words of the listener that is furthest behind of those that hold the ring up.
     slowest: Option<Region>,
 }
@@ -100,13 +155,40 @@ pub(crate) struct Caster<T> {
 impl<T> Caster<T> {
     /// A ring of `lines` lines, a power of two.
     pub(crate) fn new(lines: usize) -> Result<Self, Error> {
+        Ok(Self::over(Region::private(WORDS + lines, LINE)?, lines))
+    }
+
+    /// The same in this region, of so many lines after [`WORDS`].
+    pub(crate) fn over(region: Region, lines: usize) -> Self {
         assert!(lines.is_power_of_two() && lines >= 2, "the configuration rounds up");
-        let region = Region::private(WORDS + lines, LINE)?;
         let ring = Ring { region, lines: lines as u64 };
         let (tail, sent, claimed, floor) = (0, 0, 0, 0);
         let (mark, slowest) = (None, None);
         let (boundaries, listeners) = (VecDeque::new(), Vec::new());
-        Ok(Self { ring, tail, sent, claimed, floor, mark, boundaries, listeners, slowest })
+        let admitted = 0;
+        Self { ring, tail, sent, claimed, floor, mark, boundaries, listeners, admitted, slowest }
+    }
+
+    /// A listener of another process, as [`attach`](Self::attach).
+    pub(crate) fn admit(&mut self, words: Region, (blocks, at_mark): (bool, bool), with: T) {
+        let begin = self.begin(at_mark);
+        self.listeners.push(Known { words, blocks, holds: Some(begin.0), far: true, with });
+        self.ring.write_note(self.admitted, begin);
+        self.admitted += 1;
+        self.ring.admitted().store(self.admitted, Ordering::Release);
+        self.survey();
+    }
+
+    /// Line and number of the message that a new listener begins with.
+    fn begin(&self, at_mark: bool) -> (u64, u64) {
+        let mark = self.mark.filter(|mark| at_mark && mark.0 >= self.floor);
+        mark.unwrap_or((self.tail, self.sent))
+    }
+
+    /// Forgets those of whom this is true.
+    pub(crate) fn forget(&mut self, is_gone: impl Fn(&Side) -> bool) {
+        self.listeners.retain(|listener| !is_gone(listener.words.side()));
+        self.survey();
     }
 
     /// A new listener, and the number of its first message: the newest marked one if that is wanted
@@ -118,14 +200,12 @@ impl<T> Caster<T> {
         with: T,
     ) -> Result<(Listener, u64), Error> {
         let words = Region::private(0, LINE)?;
-        let mark = self.mark.filter(|mark| at_mark && mark.0 >= self.floor);
-        let (at, number) = mark.unwrap_or((self.tail, self.sent));
+        let (at, number) = self.begin(at_mark);
         words.side().position().store(if blocks { at } else { NOTHING }, Ordering::Release);
-        self.listeners.push(Known { words: words.clone(), blocks, with });
-        let ring = self.ring.clone();
-        let (pinned, said, left, tail) = (false, false, false, self.tail);
-        let (head, told) = (at, at);
-        let listener = Listener { ring, words, blocks, pinned, said, left, head, told, tail };
+        let (holds, far) = (None, false);
+        self.listeners.push(Known { words: words.clone(), blocks, holds, far, with });
+        let mut listener = Listener::over(self.ring.clone(), words, blocks);
+        (listener.head, listener.told, listener.tail) = (at, at, self.tail);
         Ok((listener, number))
     }
 
@@ -159,7 +239,8 @@ impl<T> Caster<T> {
     /// Where the last of those who block is.
     fn blocked_at(&self) -> u64 {
         let blocking = self.listeners.iter().filter(|listener| listener.blocks);
-        let positions = blocking.map(|l| l.words.side().position().load(Ordering::Acquire));
+        // Of those that came too late, none holds yet.
+        let positions = blocking.map(Known::position).filter(|at| *at >= self.claimed);
         positions.min().unwrap_or(u64::MAX)
     }
 
@@ -168,13 +249,13 @@ impl<T> Caster<T> {
         let (tail, claimed) = (self.tail, self.claimed);
         let (mut least, mut slowest) = (u64::MAX, None);
         self.listeners.retain(|listener| {
-            let position = listener.words.side().position().load(Ordering::Acquire);
-            if position == NOTHING && !listener.blocks {
+            let position = listener.position();
+            if position == NOTHING && (listener.far || !listener.blocks) {
                 return true;
             }
             // Less than what was claimed: a pin that will not hold, as its listener sees.
             let late = position < claimed;
-            if position > tail || (late && listener.blocks) {
+            if position > tail || (late && listener.blocks && !listener.far) {
                 return false;
             }
             if !late && position < least {
@@ -272,6 +353,15 @@ impl<T> Caster<T> {
     }
 }
 
+/// Whether a listener knows where it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    NotYet,
+    /// By this call: with which message, if it knows.
+    Now(Option<u64>),
+    Before,
+}
+
 /// An end that reads.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -289,9 +379,82 @@ pub(crate) struct Listener {
     told: u64,
     /// Published, as far as we heard.
     tail: u64,
+    /// How many have to be admitted before we are, if we are not yet.
+    waits_for: Option<u64>,
 }
 
 impl Listener {
+    fn over(ring: Ring, words: Region, blocks: bool) -> Self {
+        let (pinned, said, left, waits_for) = (false, false, false, None);
+        Self { ring, words, blocks, pinned, said, left, head: 0, told: 0, tail: 0, waits_for }
+    }
+
+    /// Of an empty ring in place of a caster's that has not come.
+    pub(crate) fn vacant(nobody: Region, lines: u64) -> Result<Self, Error> {
+        let words = Region::private(0, LINE)?;
+        Ok(Self::over(Ring { region: nobody, lines }, words, false))
+    }
+
+    /// Goes on with another caster, whose ring has `lines` lines: as the one of this number that
+    /// came to it, when `start` lines were published. Nothing is said of it before
+    /// [`settle`](Self::settle).
+    ///
+    /// Panics unless `lines` is a power of two.
+    pub(crate) fn adopt(
+        &mut self,
+        region: Region,
+        ours: Region,
+        (lines, start, number): (u64, u64, u64),
+    ) {
+        assert!(lines.is_power_of_two() && lines >= 2, "who let it in has checked it");
+        *self = Self::over(Ring { region, lines }, ours, false);
+        (self.head, self.told, self.tail) = (start, start, start);
+        self.waits_for = Some(number);
+    }
+
+    /// Whether the caster has taken us into its list, and so where we begin is decided. Then, once,
+    /// the number of the message that we begin with, if it was noted.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn settle(&mut self, blocks: bool) -> Result<Settled, Error> {
+        let Some(number) = self.waits_for else { return Ok(Settled::Before) };
+        if self.ring.admitted().load(Ordering::Acquire) <= number {
+            return Ok(Settled::NotYet);
+        }
+        self.waits_for = None;
+        let note = self.ring.read_note(number);
+        match note {
+            Some((line, _)) => self.head = line,
+            None => self.hold()?,
+        }
+        self.blocks = blocks;
+        if blocks {
+            (self.pinned, self.said, self.told) = (false, false, self.head);
+            // What the caster holds for us until we say it.
+            self.words.side().position().store(self.head, Ordering::Release);
+        } else {
+            self.unpin();
+        }
+        Ok(Settled::Now(note.map(|(_, message)| message)))
+    }
+
+    /// Pins what comes next, be it there or not, or as soon after it as may be: each round of a
+    /// correct caster's ring is another try.
+    #[cold]
+    fn hold(&mut self) -> Result<(), Error> {
+        loop {
+            self.words.side().position().store(self.head, Ordering::Release);
+            fence(Ordering::SeqCst);
+            self.said = true;
+            if self.ring.floor().load(Ordering::Acquire) <= self.head {
+                return Ok(());
+            }
+            self.unpin();
+            self.resume(false)?;
+        }
+    }
+
     /// Whether a line is there; asks the caster only if it was not by the last news.
     #[inline]
     pub(crate) fn has_news(&mut self) -> Result<bool, Error> {

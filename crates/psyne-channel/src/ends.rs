@@ -27,6 +27,10 @@ pub struct Stats {
     pub sleeps: u64,
 }
 
+/// Lines looked at together by who takes all that is there: as many as a core waits for at a time,
+/// and few enough that a sender that waits for room is not kept waiting.
+const AHEAD: u64 = 64;
+
 /// Makes both ends.
 pub(crate) fn open(config: &Config, stride: usize, format: Format) -> Result<(Tx, Rx), Error> {
     let (producer, consumer) = lane((config.ring_slots()?, stride, format))?;
@@ -253,11 +257,14 @@ impl Rx {
         }
     }
 
-    /// The same, where nothing else can be said.
+    /// Looks for many messages, where nothing else can be said: whether one is there.
     #[inline]
     pub(crate) fn has_more(&mut self) -> bool {
-        let lane = &mut self.lane;
-        lane.has(1).unwrap_or(false) || (self.signal.take_in(lane) && lane.has(1).unwrap_or(false))
+        let _ = self.lane.has(AHEAD);
+        if self.lane.ready() == 0 && self.signal.take_in(&mut self.lane) {
+            let _ = self.lane.has(AHEAD);
+        }
+        self.lane.ready() > 0
     }
 
     /// Nothing there: a good moment to say what is free, and to see whether anybody is left.

@@ -1,18 +1,15 @@
 //! Broadcasts of byte strings against a model, and threads that race.
 #![cfg(not(loom))]
 
+mod common;
+
 use std::time::Duration;
 
+use common::{STEPS_MAX, config, plan, races};
 use proptest::prelude::*;
 use psyne_channel::broadcast::Lag;
 use psyne_channel::broadcast::bytes::{self, Receiver};
-use psyne_channel::{Config, Error, Full, Wait};
-
-fn config(slots: usize, wait: Wait, full: Full) -> Config {
-    let mut config = Config::default();
-    (config.slots, config.wait, config.full) = (slots, wait, full);
-    config
-}
+use psyne_channel::{Error, Full, Wait};
 
 /// A string of the number: of any length up to some lines, and nothing like its neighbours.
 fn of(number: u64, bytes: usize) -> Vec<u8> {
@@ -42,7 +39,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         9 => any::<usize>().prop_map(Step::Receive),
         1 => any::<usize>().prop_map(Step::Leave),
     ];
-    proptest::collection::vec(step, 0..300)
+    proptest::collection::vec(step, 0..STEPS_MAX)
 }
 
 /// A receiver, how it lags, and the string that it expects, if that is certain.
@@ -154,11 +151,6 @@ impl Model {
     }
 }
 
-fn plan() -> ProptestConfig {
-    let cases = if cfg!(miri) { 4 } else { 256 };
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
-}
-
 proptest! {
     #![proptest_config(plan())]
 
@@ -183,7 +175,7 @@ proptest! {
     }
 }
 
-const RACES: u64 = if cfg!(miri) { 100 } else { 30_000 };
+const RACES: u64 = races(30_000);
 
 fn length(number: u64) -> usize {
     (number * 37 % 700) as usize

@@ -1,23 +1,20 @@
 //! Broadcasts against a model, and threads that race.
 #![cfg(not(loom))]
 
+mod common;
+
 use std::time::Duration;
 
+use common::{STEPS_MAX, config, plan, races};
 use proptest::prelude::*;
 use psyne_channel::broadcast::{self, Lag, Receiver};
-use psyne_channel::{Config, Error, Full, Wait};
+use psyne_channel::{Error, Full, Wait};
 
 /// More than a line, and not a whole number of words.
 type Message = [u32; 17];
 
 fn of(number: u64) -> Message {
     std::array::from_fn(|word| (number * 31 + word as u64) as u32)
-}
-
-fn config(slots: usize, wait: Wait, full: Full) -> Config {
-    let mut config = Config::default();
-    (config.slots, config.wait, config.full) = (slots, wait, full);
-    config
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +32,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         9 => any::<usize>().prop_map(Step::Receive),
         1 => any::<usize>().prop_map(Step::Leave),
     ];
-    proptest::collection::vec(step, 0..300)
+    proptest::collection::vec(step, 0..STEPS_MAX)
 }
 
 /// A receiver, how it lags, and the message that it expects.
@@ -58,11 +55,6 @@ impl Listener {
             Err(error) => panic!("{error}"),
         }
     }
-}
-
-fn plan() -> ProptestConfig {
-    let cases = if cfg!(miri) { 4 } else { 256 };
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
@@ -118,7 +110,7 @@ proptest! {
     }
 }
 
-const RACES: u64 = if cfg!(miri) { 100 } else { 30_000 };
+const RACES: u64 = races(30_000);
 
 /// Everything in order, gaps only as announced: received and lost together are what was sent.
 fn listen(mut receiver: Receiver<Message>) -> (u64, u64) {

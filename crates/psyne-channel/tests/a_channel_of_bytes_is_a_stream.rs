@@ -1,18 +1,16 @@
 //! Streams of bytes over queues: whatever pieces are written and read, the bytes are the same.
 #![cfg(not(loom))]
 
+mod common;
+
 use std::future::poll_fn;
 use std::io::{BufRead, Read, Write};
 use std::pin::Pin;
 
+use common::{STEPS_MAX, plan, races};
 use proptest::prelude::*;
 use psyne_channel::bytes::{self, Reader, Writer};
 use psyne_channel::{Config, Full};
-
-fn plan() -> ProptestConfig {
-    let cases = if cfg!(miri) { 4 } else { 256 };
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
-}
 
 fn open(slots: usize, full: Full) -> (Writer, Reader) {
     let config = Config { slots, full, ..Config::default() };
@@ -25,7 +23,7 @@ proptest! {
 
     #[test]
     fn what_is_read_is_what_was_written(
-        steps in proptest::collection::vec((any::<bool>(), 0_usize..400), 0..200),
+        steps in proptest::collection::vec((any::<bool>(), 0_usize..400), 0..STEPS_MAX),
         slots in 4_usize..40,
     ) {
         let (mut writer, mut reader) = open(slots, Full::Refuse);
@@ -58,7 +56,7 @@ proptest! {
 
 #[test]
 fn lines_pass_between_threads() {
-    const LINES: u32 = if cfg!(miri) { 50 } else { 20_000 };
+    const LINES: u32 = races(20_000) as u32;
     let (mut writer, reader) = open(30, Full::Block);
     let thread = std::thread::spawn(move || {
         for number in 0..LINES {

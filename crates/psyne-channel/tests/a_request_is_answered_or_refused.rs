@@ -1,8 +1,11 @@
 //! Requests and replies: each call gets its own reply or learns why there is none.
 #![cfg(not(loom))]
 
+mod common;
+
 use std::time::Duration;
 
+use common::{STEPS_MAX, plan, races};
 use proptest::prelude::*;
 use psyne_channel::{Config, Error, Wait, request};
 
@@ -41,19 +44,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Join),
         1 => (0_usize..8).prop_map(Step::Leave),
     ];
-    proptest::collection::vec(step, 0..200)
+    proptest::collection::vec(step, 0..STEPS_MAX)
 }
 
 /// A client, and its calls with what they asked.
 struct Asker {
     client: request::Client<Request, Reply>,
     calls: Vec<(Request, request::Call)>,
-}
-
-/// Few under Miri, which runs a thousand times slower.
-fn plan() -> ProptestConfig {
-    let cases = if cfg!(miri) { 4 } else { 256 };
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
@@ -135,7 +132,7 @@ proptest! {
     }
 }
 
-const EACH: u64 = if cfg!(miri) { 30 } else { 5_000 };
+const EACH: u64 = races(5_000);
 
 #[test]
 fn clients_that_race_get_their_own_replies() {

@@ -1,5 +1,6 @@
 //! Requests between real processes, either side of which is killed at any instruction: a call is
 //! answered rightly or said to be lost, and others take the place of who died.
+#![cfg(not(miri))] // which starts no processes
 
 mod process;
 

@@ -1,8 +1,11 @@
 //! Events: counted, coalesced, waited for from several notifiers at once.
 #![cfg(not(loom))]
 
+mod common;
+
 use std::time::Duration;
 
+use common::races;
 use psyne_channel::event::{self, IDS, NOTIFIERS_MAX};
 use psyne_channel::{Config, Error, Wait};
 
@@ -32,7 +35,7 @@ fn what_happened_between_two_looks_is_one_look() {
     assert_eq!(late.try_wait().unwrap_err().code(), "closed");
 }
 
-const TIMES: u32 = if cfg!(miri) { 100 } else { 20_000 };
+const TIMES: u32 = races(20_000) as u32;
 
 #[test]
 fn several_notifiers_that_race_are_counted_to_the_last() {

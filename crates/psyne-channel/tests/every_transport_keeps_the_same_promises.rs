@@ -391,6 +391,10 @@ macro_rules! conforms {
 
 conforms! {
     pair: Pair;
+}
+// Miri knows no sockets.
+#[cfg(not(miri))]
+conforms! {
     memory: Named<false, false>;
     memory_receiver_first: Named<false, true>;
     ipc: Named<true, false>;

@@ -2,21 +2,18 @@
 //! stay in order, whoever comes and goes.
 #![cfg(not(loom))]
 
+mod common;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use common::{STEPS_MAX, config, plan, races};
 use proptest::prelude::*;
 use psyne_channel::{Config, ENDS_MAX, Error, Full, Message, Wait, mpmc, mpsc, spmc};
 
 /// Who sent it, and its number there; a wide one and one that fits a line.
 type Wide = [u64; 9];
 type Small = [u64; 2];
-
-fn config(slots: usize, wait: Wait, full: Full) -> Config {
-    let mut config = Config::default();
-    (config.slots, config.wait, config.full) = (slots, wait, full);
-    config
-}
 
 fn wide(sender: u64, number: u64) -> Wide {
     let mut message = [number; 9];
@@ -45,7 +42,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::ReceiveRef),
         1 => Just(Step::Drain),
     ];
-    proptest::collection::vec(step, 0..200)
+    proptest::collection::vec(step, 0..STEPS_MAX)
 }
 
 /// What was sent and not received, for each sender that ever was.
@@ -80,12 +77,6 @@ impl Model {
     fn is_empty(&self) -> bool {
         self.queues.iter().all(VecDeque::is_empty)
     }
-}
-
-/// Few under Miri, which runs a thousand times slower.
-fn plan() -> ProptestConfig {
-    let cases = if cfg!(miri) { 4 } else { 256 };
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
@@ -179,7 +170,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         2 => (end.clone(), 0_usize..6).prop_map(|(end, count)| Turn::ReceiveInto(end, count)),
         1 => end.prop_map(Turn::Drain),
     ];
-    proptest::collection::vec(turn, 0..200)
+    proptest::collection::vec(turn, 0..STEPS_MAX)
 }
 
 proptest! {
@@ -253,7 +244,7 @@ proptest! {
     }
 }
 
-const EACH: u64 = if cfg!(miri) { 30 } else { 10_000 };
+const EACH: u64 = races(10_000);
 const THREADS: u64 = 4;
 
 /// Each thread sends as another's clone, so that joining races with everything.

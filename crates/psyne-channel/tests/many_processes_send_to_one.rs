@@ -1,5 +1,6 @@
 //! Many senders in processes of their own, which come, go and are killed at any instruction: the
 //! receiver gets everything that each of them sent, in its order, and hears of each death once.
+#![cfg(not(miri))] // which starts no processes
 
 mod process;
 

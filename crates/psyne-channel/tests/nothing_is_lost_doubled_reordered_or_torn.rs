@@ -1,10 +1,13 @@
 //! Queues against a model: one thread plays both sides in a random order, then two threads race.
 #![cfg(not(loom))]
 
+mod common;
+
 use std::collections::VecDeque;
 
+use common::{STEPS_MAX, config, plan, races};
 use proptest::prelude::*;
-use psyne_channel::{Config, Error, Full, Message, Wait, bytes, spsc};
+use psyne_channel::{Error, Full, Message, Wait, bytes, spsc};
 
 /// A message of as many words as wanted, each of which tells which message it belongs to.
 trait Numbered: Message + PartialEq + std::fmt::Debug {
@@ -44,13 +47,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::ReceiveRef),
         1 => Just(Step::Drain),
     ];
-    proptest::collection::vec(step, 0..200)
-}
-
-fn config(slots: usize, wait: Wait, full: Full) -> Config {
-    let mut config = Config::default();
-    (config.slots, config.wait, config.full) = (slots, wait, full);
-    config
+    proptest::collection::vec(step, 0..STEPS_MAX)
 }
 
 fn play<T: Numbered>(slots: usize, steps: &[Step]) {
@@ -118,12 +115,6 @@ fn play<T: Numbered>(slots: usize, steps: &[Step]) {
     assert_eq!(receiver.try_recv().unwrap_err().code(), "closed");
 }
 
-/// Few under Miri, which runs a thousand times slower.
-fn plan() -> ProptestConfig {
-    let cases = if cfg!(miri) { 4 } else { 256 };
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
-}
-
 proptest! {
     #![proptest_config(plan())]
 
@@ -137,7 +128,7 @@ proptest! {
 
     #[test]
     fn strings_of_every_length_behave_as_a_model(
-        steps in proptest::collection::vec((any::<bool>(), 0_usize..600, any::<bool>()), 0..200),
+        steps in proptest::collection::vec((any::<bool>(), 0_usize..600, any::<bool>()), 0..STEPS_MAX),
         slots in 16_usize..80,
     ) {
         let (mut sender, mut receiver) =
@@ -169,7 +160,7 @@ proptest! {
     }
 }
 
-const RACES: u64 = if cfg!(miri) { 200 } else { 30_000 };
+const RACES: u64 = races(30_000);
 
 fn race<T: Numbered>(wait: Wait, slots: usize) {
     let (mut sender, mut receiver) = spsc::channel::<T>(&config(slots, wait, Full::Block)).unwrap();

@@ -1,8 +1,11 @@
 //! The latest value, alone and while threads race.
 #![cfg(not(loom))]
 
+mod common;
+
 use std::time::Duration;
 
+use common::races;
 use psyne_channel::{Config, Error, Wait, latest};
 
 fn config(wait: Wait) -> Config {
@@ -29,7 +32,7 @@ fn readers_see_what_was_written_last() {
 
 #[test]
 fn a_writer_that_races_is_never_seen_half_done() {
-    const VALUES: u64 = if cfg!(miri) { 200 } else { 200_000 };
+    const VALUES: u64 = races(200_000);
     let (mut writer, reader) = latest::channel::<[u64; 20]>(&Config::default()).unwrap();
     let threads = [reader.clone(), reader].map(|mut reader| {
         std::thread::spawn(move || {
@@ -48,7 +51,7 @@ fn a_writer_that_races_is_never_seen_half_done() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-const CHANGES: u64 = if cfg!(miri) { 100 } else { 20_000 };
+const CHANGES: u64 = races(20_000);
 
 #[test]
 fn readers_that_wait_see_the_last_value_however_they_wait() {

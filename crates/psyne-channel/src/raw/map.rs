@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn pages_are_zeroed_and_aligned() {
-        for bytes in [4096, 3 << 20] {
+        for bytes in [4096, if cfg!(miri) { 8192 } else { 3 << 20 }] {
             let map = Map::private(bytes).unwrap();
             assert_eq!(map.start().as_ptr() as usize % 4096, 0);
             // SAFETY: the mapping has `bytes` initialised bytes and outlives the slice.

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod header;
+mod proofs;
 mod sample;
 mod setup;
 mod sh;

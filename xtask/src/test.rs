@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::proofs::{self, Sanitizer};
 use crate::{demo, setup, sh, tidy, web};
 
 /// How long a browser plays without a stall.
@@ -16,7 +17,7 @@ pub(crate) struct Args {
     /// Of the browser's cases only those with this in their name.
     #[arg(long = "case", value_name = "WORD")]
     cases: Vec<String>,
-    /// Also the long simulations and soak tests that CI leaves out.
+    /// Also the long simulations and soak tests, Miri and sanitizers that CI leaves out.
     #[arg(long)]
     long: bool,
 }
@@ -36,20 +37,34 @@ enum Stage {
     Demo,
     /// The main job in a real Chromium.
     Browser,
+    /// The channels' tests in Miri, on nightly: only with --long, or if named.
+    Miri,
+    /// The channels' tests with AddressSanitizer, likewise.
+    Address,
+    /// The channels' tests with ThreadSanitizer, likewise.
+    Thread,
 }
+
+/// Those that CI leaves out.
+const LONG: [Stage; 3] = [Stage::Miri, Stage::Address, Stage::Thread];
 
 /// Sets up what is missing and runs the stages.
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::everything()?;
     let all = [Stage::Tidy, Stage::Web, Stage::Rust, Stage::Model, Stage::Demo, Stage::Browser];
-    for stage in all.iter().filter(|stage| args.stages.is_empty() || args.stages.contains(stage)) {
+    let all = all.iter().chain(&LONG);
+    let unnamed = |stage: &Stage| args.stages.is_empty() && (args.long || !LONG.contains(stage));
+    for stage in all.filter(|stage| unnamed(stage) || args.stages.contains(stage)) {
         match stage {
             Stage::Tidy => tidy::run()?,
             Stage::Web => pages()?,
             Stage::Rust => rust(args.long)?,
-            Stage::Model => model()?,
+            Stage::Model => proofs::loom()?,
             Stage::Demo => demo::run(&demo::Args::check())?,
             Stage::Browser => demo::browser_cases(WATCH_SECONDS, &args.cases)?,
+            Stage::Miri => proofs::miri()?,
+            Stage::Address => proofs::sanitize(Sanitizer::Address)?,
+            Stage::Thread => proofs::sanitize(Sanitizer::Thread)?,
         }
     }
     sh::say("every test that was asked for passed");
@@ -70,12 +85,4 @@ fn rust(long: bool) -> Result<()> {
     let bench = ["--manifest-path", "bench/Cargo.toml", "--target-dir", "target"];
     sh::run(sh::cargo(&[&["nextest", "run", "--workspace", "--locked"], &bench[..]].concat()))?;
     sh::run(sh::cargo(&["test", "--doc", "--workspace", "--locked", "--quiet"]))
-}
-
-/// Half a minute; its own build, since atomics are others there.
-fn model() -> Result<()> {
-    let test = ["test", "--locked", "-p", "psyne-channel", "--test", "every_interleaving"];
-    let mut command = sh::cargo(&test);
-    command.env("RUSTFLAGS", "--cfg loom");
-    sh::run(command)
 }

@@ -183,7 +183,8 @@ fn senders_go_on_with_the_next_receiver() {
     for _ in 0..3 {
         let receiver = Other::start(&["receive", &address]);
         let mut dice = Dice(u64::from(receiver.pid()));
-        std::thread::sleep(Duration::from_micros(30_000 + dice.roll(5_000)));
+        receiver.wait_until_met_by(2);
+        std::thread::sleep(Duration::from_micros(dice.roll(5_000)));
         receiver.kill();
         let mut both = [all.recv().unwrap(), all.recv().unwrap()];
         both.sort_unstable();

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// What tells the other process what to do.
 const JOB: &str = "PSYNE_TEST_JOB";
@@ -25,6 +26,21 @@ impl Other {
 
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Waits until so many others are at its end of a channel: its death is heard of then.
+    #[cfg(not(miri))]
+    pub(crate) fn wait_until_met_by(&self, others: usize) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let met = || {
+            let processes = psyne_channel::observe::processes().unwrap();
+            let us = processes.into_iter().find(|process| process.pid == self.pid());
+            us.is_some_and(|us| us.ends.iter().any(|end| end.others.len() == others))
+        };
+        while !met() {
+            assert!(Instant::now() < deadline, "it met {others} others within a minute");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// As kill -9 does, at whatever instruction it is.

@@ -25,7 +25,7 @@ pub(crate) fn miri() -> Result<()> {
 }
 
 /// What a sanitizer looks for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Sanitizer {
     /// Memory that is not one's own, or is not there any more.
     Address,
@@ -44,10 +44,6 @@ pub(crate) fn sanitize(what: Sanitizer) -> Result<()> {
     let test = ["nextest", "run", "-Zbuild-std", "--target", &target, "--locked", "-p", CRATE];
     let mut command = cargo(&test);
     command.env("RUSTFLAGS", format!("-Zsanitizer={name}"));
-    if what == Sanitizer::Thread {
-        let known = sh::root().join("crates/psyne-channel/tests/tsan.supp");
-        command.env("TSAN_OPTIONS", format!("suppressions={}", known.display()));
-    }
     sh::run(command)
 }
 

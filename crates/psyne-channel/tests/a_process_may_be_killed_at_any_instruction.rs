@@ -138,6 +138,7 @@ fn said(mut receiver: Other, expected: &mut u64, pause: Duration) {
     let mut output = receiver.0.stdout.take().unwrap();
     // The harness says something before the test begins.
     let mut text = Vec::new();
+    receiver.wait_until_met_by(1);
     std::thread::sleep(pause);
     receiver.kill();
     output.read_to_end(&mut text).unwrap();
@@ -175,7 +176,7 @@ fn is_outlived<const WORDS: usize>(job: &str, turns: u64) {
     let mut dice = Dice(11);
     let mut expected = 1_000_000_000_000;
     for _ in 0..turns {
-        let pause = Duration::from_micros(20_000 + dice.roll(20_000));
+        let pause = Duration::from_micros(dice.roll(20_000));
         said(Other::start(&[job, &address, "0"]), &mut expected, pause);
     }
     assert!(expected > 1_000_000_000_000, "somebody received something");

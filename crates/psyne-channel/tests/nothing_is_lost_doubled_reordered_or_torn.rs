@@ -6,6 +6,7 @@ mod common;
 use std::collections::VecDeque;
 
 use common::{STEPS_MAX, config, plan, races};
+use proptest::collection::vec;
 use proptest::prelude::*;
 use psyne_channel::{Error, Full, Message, Wait, bytes, spsc};
 
@@ -47,7 +48,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::ReceiveRef),
         1 => Just(Step::Drain),
     ];
-    proptest::collection::vec(step, 0..STEPS_MAX)
+    vec(step, 0..STEPS_MAX)
 }
 
 fn play<T: Numbered>(slots: usize, steps: &[Step]) {
@@ -128,7 +129,7 @@ proptest! {
 
     #[test]
     fn strings_of_every_length_behave_as_a_model(
-        steps in proptest::collection::vec((any::<bool>(), 0_usize..600, any::<bool>()), 0..STEPS_MAX),
+        steps in vec((any::<bool>(), 0_usize..600, any::<bool>()), 0..STEPS_MAX),
         slots in 16_usize..80,
     ) {
         let (mut sender, mut receiver) =

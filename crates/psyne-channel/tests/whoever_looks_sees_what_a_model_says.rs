@@ -200,7 +200,7 @@ proptest! {
     }
 }
 
-/// Values are dropped with what keeps them: the sender, and each follower that has not looked since.
+/// The sender keeps a value, and each follower that has not looked since.
 #[test]
 fn what_is_forgotten_is_freed() {
     let mut sender = values::channel::<std::sync::Arc<()>>();

@@ -32,6 +32,7 @@ pub(crate) enum Pattern {
     Lanes = 5,
     Request = 6,
     Cast = 7,
+    Events = 8,
 }
 
 impl Pattern {
@@ -77,6 +78,7 @@ impl Pattern {
             Self::Lanes => "mpsc",
             Self::Request => "request",
             Self::Cast => "broadcast bytes",
+            Self::Events => "events",
         }
     }
 }

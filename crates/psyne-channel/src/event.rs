@@ -7,14 +7,18 @@
 
 use core::future::poll_fn;
 use core::task::{Context, Poll};
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::audience::{Audience, Mail};
+use crate::desk::{Arrival, Pattern, Task, Terms};
+use crate::ipc::{Host, Visitor};
 use crate::raw::{self, LINE, Words};
-use crate::sync::Ordering;
-use crate::wait::{Link, Signal, Sleeper, is_gone, leave};
-use crate::{Config, Error, Reason, Wait};
+use crate::sync::{Ordering, fence};
+use crate::wait::{Fate, Link, Signal, Sleeper, fate, is_gone, leave};
+use crate::{Config, Error, Layout, Reason, Wait};
 
 /// Different events of a notifier: one line of counters for each eight of them.
 pub const IDS: u8 = 64;
@@ -24,6 +28,10 @@ pub const NOTIFIERS_MAX: usize = 16;
 const LINES: usize = IDS as usize / PER_LINE;
 const PER_LINE: usize = LINE / 8;
 
+/// What a name must mean the same by at both ends.
+const TERMS: Terms =
+    Terms { pattern: Pattern::Events, layout: Layout { hash: 0, size: 8, align: 8 }, stride: LINE };
+
 /// Opens events between threads of this process. Of `config`, only how listeners wait matters.
 ///
 /// # Errors
@@ -31,10 +39,9 @@ const PER_LINE: usize = LINE / 8;
 pub fn channel(config: &Config) -> Result<(Notifier, Listener), Error> {
     let words = Words::private(LINES, LINE)?;
     let audience = Audience::new();
-    let source = Source::new(words.clone(), audience.mail());
-    let ears = Ears { own: None, sources: vec![source] };
-    let listener = Listener { ears, wait: config.wait, signal: Signal::new(config.wait) };
-    Ok((Notifier { words, audience, total: 0 }, listener))
+    let source = Source::new(words.clone(), From::Here(audience.mail()));
+    let listener = Listener::over(vec![source], config.wait);
+    Ok((Notifier { words, audience, total: 0, host: None }, listener))
 }
 
 /// The side to which things happen.
@@ -43,9 +50,23 @@ pub struct Notifier {
     words: Words,
     audience: Audience,
     total: u64,
+    /// Where listeners of other processes come, if the events have a name.
+    host: Option<Host>,
 }
 
 impl Notifier {
+    /// The events at `ipc://name`, for processes of this user, or at `memory://name`, within this
+    /// process: for at most `config.receivers_max` listeners, which come by [`Listener::open`].
+    ///
+    /// # Errors
+    /// `Crowded` if there is a notifier; `Address`, `Memory`, `System`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let size = (LINES, config.receivers_max);
+        let (host, ring) = Host::open(address, TERMS, size, &Signal::new(config.wait))?;
+        let (words, audience) = (Words::over(ring), Audience::new());
+        Ok(Self { words, audience, total: 0, host: Some(host) })
+    }
+
     /// Says that `id` happened once more. Never waits.
     ///
     /// Panics if `id` is not less than [`IDS`].
@@ -56,6 +77,11 @@ impl Notifier {
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.total += 1;
         self.words.side().position().store(self.total, Ordering::Release);
+        // After it was counted: who came before finds it, who comes later is woken for it.
+        while let Some(listener) = self.host.as_ref().and_then(Host::next) {
+            let words = Words::over(listener.theirs.region().clone());
+            self.audience.mail().post(words, Link::far(listener.wire));
+        }
         self.audience.notify(self.words.side());
     }
 }
@@ -101,21 +127,99 @@ impl Events {
     }
 }
 
+/// Where a notifier is.
+#[derive(Debug)]
+enum From {
+    /// In this process: listeners introduce themselves by mail.
+    Here(Arc<Mail>),
+    /// At an address.
+    There(There),
+}
+
+#[derive(Debug)]
+struct There {
+    address: String,
+    /// Our place there, unless we are a clone that has not waited.
+    visitor: Option<Visitor>,
+    /// What we tell it.
+    own: Option<Words>,
+    /// Whether the death of the last one was said, or why nobody will come.
+    said: bool,
+}
+
 /// A notifier as a listener knows it.
 #[derive(Debug)]
 struct Source {
     words: Words,
-    mail: Arc<Mail>,
+    from: From,
     total: u64,
     seen: [u64; IDS as usize],
 }
 
 impl Source {
     /// Everything that happens from now on.
-    fn new(words: Words, mail: Arc<Mail>) -> Self {
-        let mut source = Self { words, mail, total: 0, seen: [0; IDS as usize] };
+    fn new(words: Words, from: From) -> Self {
+        let mut source = Self { words, from, total: 0, seen: [0; IDS as usize] };
         source.take(&mut Events::NONE.clone());
         source
+    }
+
+    /// At an address, for the end whose task this is.
+    fn open(address: &str, task: Task) -> Result<Self, Error> {
+        let (visitor, nobody) = Visitor::open(address, TERMS, LINES, task)?;
+        let (visitor, address) = (Some(visitor), address.into());
+        let there = There { address, visitor, own: None, said: false };
+        let mut source = Self::new(Words::over(nobody), From::There(there));
+        if source.follow(None)? {
+            source.take(&mut Events::NONE.clone());
+        }
+        Ok(source)
+    }
+
+    fn again(&self) -> Self {
+        let from = match &self.from {
+            From::Here(mail) => From::Here(mail.clone()),
+            From::There(There { address, .. }) => {
+                let address = address.clone();
+                From::There(There { address, visitor: None, own: None, said: false })
+            }
+        };
+        Self::new(self.words.clone(), from)
+    }
+
+    /// Goes on with another notifier at the address, if one came; it is told how attentive we are, or
+    /// that we may sleep.
+    ///
+    /// # Errors
+    /// `PeerDied` for the one before, once; why nobody will come, once.
+    fn follow(&mut self, said: Option<u32>) -> Result<bool, Error> {
+        let From::There(there) = &mut self.from else { return Ok(false) };
+        let Some(visitor) = &there.visitor else { return Ok(false) };
+        if let Fate::Died(pid) = fate(self.words.side())
+            && !std::mem::replace(&mut there.said, true)
+        {
+            return Err(Error::PeerDied { pid });
+        }
+        let Arrival { theirs, ours, .. } = match visitor.next() {
+            Ok(Some(arrival)) => arrival,
+            Err(error) if !std::mem::replace(&mut there.said, true) => return Err(error),
+            _ => return Ok(false),
+        };
+        (self.words, there.own) = (Words::over(theirs.region().clone()), ours.map(Words::over));
+        (self.total, self.seen, there.said) = (0, [0; IDS as usize], false);
+        if let (Some(own), Some(said)) = (&there.own, said) {
+            own.side().attention().store(said, Ordering::Relaxed);
+        }
+        // What it counted before it heard that is found by the look that follows.
+        fence(Ordering::SeqCst);
+        Ok(true)
+    }
+
+    /// Whether nothing will come from there any more.
+    fn is_over(&self) -> bool {
+        let side = self.words.side();
+        let can_follow = matches!(&self.from, From::There(there) if there.visitor.is_some());
+        is_gone(side) && (!can_follow || matches!(fate(side), Fate::Finished))
     }
 
     #[inline]
@@ -135,13 +239,21 @@ impl Source {
 
 #[derive(Debug)]
 struct Ears {
-    /// The words of a listener that has waited.
+    /// The words of a listener that has waited, for notifiers of this process.
     own: Option<Words>,
     sources: Vec<Source>,
+    /// What has to be said of notifiers of other processes.
+    unsaid: VecDeque<Error>,
+    /// How often another took the place of one.
+    changes: u32,
+    said: Cell<u32>,
 }
 
 impl Ears {
     fn take(&mut self) -> Result<Option<Events>, Error> {
+        if let Some(end) = self.unsaid.pop_front() {
+            return Err(end);
+        }
         let mut events = Events::NONE;
         for source in self.sources.iter_mut().filter(|source| source.has_news()) {
             source.take(&mut events);
@@ -150,28 +262,48 @@ impl Ears {
         Ok((events.ids != 0).then_some(events))
     }
 
-    fn is_over(&self) -> bool {
-        self.sources.iter().all(|source| is_gone(source.words.side()))
+    /// Looks after those that are gone and left nothing.
+    fn follow(&mut self) {
+        for source in &mut self.sources {
+            if is_gone(source.words.side()) && !source.has_news() {
+                match source.follow(Some(self.said.get())) {
+                    Ok(followed) => self.changes += u32::from(followed),
+                    Err(error) => self.unsaid.push_back(error),
+                }
+            }
+        }
     }
 }
 
+/// The bells as they were, and how often notifiers had changed.
+struct Heard([u32; NOTIFIERS_MAX], u32);
+
 impl Sleeper for Ears {
-    type Heard = [u32; NOTIFIERS_MAX];
+    type Heard = Heard;
 
     fn say(&self, word: u32) {
-        let own = self.own.as_ref().expect("who waits has introduced itself");
-        own.side().attention().store(word, Ordering::Relaxed);
+        self.said.set(word);
+        let there = self.sources.iter().filter_map(|source| match &source.from {
+            From::Here(_) => None,
+            From::There(there) => there.own.as_ref(),
+        });
+        for own in there.chain(&self.own) {
+            own.side().attention().store(word, Ordering::Relaxed);
+        }
     }
 
-    fn hear(&self) -> Self::Heard {
+    fn hear(&self) -> Heard {
         let mut heard = [0; NOTIFIERS_MAX];
         for (heard, source) in heard.iter_mut().zip(&self.sources) {
             *heard = source.words.side().bell().load(Ordering::Acquire);
         }
-        heard
+        Heard(heard, self.changes)
     }
 
-    fn sleep(&self, heard: &Self::Heard, limit: Option<Duration>) {
+    fn sleep(&self, Heard(heard, changes): &Heard, limit: Option<Duration>) {
+        if *changes != self.changes {
+            return;
+        }
         match &self.sources[..] {
             [source] => raw::wait(source.words.side().bell(), heard[0], limit),
             sources => {
@@ -182,7 +314,16 @@ impl Sleeper for Ears {
     }
 
     fn is_alone(&mut self) -> bool {
-        self.is_over()
+        self.follow();
+        !self.unsaid.is_empty() || self.sources.iter().all(Source::is_over)
+    }
+
+    fn fate(&self) -> Fate {
+        if self.unsaid.is_empty() { Fate::Finished } else { Fate::Unsaid }
+    }
+
+    fn changes(&self) -> u32 {
+        self.changes
     }
 }
 
@@ -192,44 +333,67 @@ pub struct Listener {
     ears: Ears,
     wait: Wait,
     signal: Signal,
+    introduced: bool,
 }
 
 impl Clone for Listener {
     fn clone(&self) -> Self {
-        let each = self.ears.sources.iter();
-        let sources = each.map(|source| Source::new(source.words.clone(), source.mail.clone()));
-        let ears = Ears { own: None, sources: sources.collect() };
-        Self { ears, wait: self.wait, signal: Signal::new(self.wait) }
+        Self::over(self.ears.sources.iter().map(Source::again).collect(), self.wait)
     }
 }
 
 impl Listener {
+    fn over(sources: Vec<Source>, wait: Wait) -> Self {
+        let (unsaid, said) = (VecDeque::new(), Cell::new(0));
+        let ears = Ears { own: None, sources, unsaid, changes: 0, said };
+        Self { ears, wait, signal: Signal::new(wait), introduced: false }
+    }
+
+    /// A listener to the notifier at an address, as [`Notifier::open`], from then on; it may come
+    /// before its notifier. After `PeerDied` it goes on with another that takes the place.
+    ///
+    /// # Errors
+    /// `Address`, `Memory`, `System`; if a notifier is there: `Crowded`, `PatternMismatch`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let mut listener = Self::over(Vec::new(), config.wait);
+        let source = Source::open(address, listener.signal.task())?;
+        listener.ears.sources.push(source);
+        Ok(listener)
+    }
+
     /// Listens to the notifiers of another listener, too: events of the same number are one.
     ///
     /// # Errors
-    /// `Crowded` if that makes more than [`NOTIFIERS_MAX`].
+    /// `Crowded` if that makes more than [`NOTIFIERS_MAX`]; those of [`open`](Self::open) for
+    /// notifiers at an address, where it takes a place of its own.
     pub fn join(&mut self, other: Self) -> Result<(), Error> {
         if self.ears.sources.len() + other.ears.sources.len() > NOTIFIERS_MAX {
             return Err(Error::Crowded(NOTIFIERS_MAX));
         }
         let mut other = other;
         for source in other.ears.sources.drain(..) {
-            if let Some(own) = &self.ears.own {
-                source.mail.post(own.clone(), Link::to(&self.signal));
-            }
+            let source = match &source.from {
+                From::Here(_) => source,
+                From::There(there) => Source::open(&there.address, self.signal.task())?,
+            };
             self.ears.sources.push(source);
         }
+        // The new ones have to hear of us; those from before know us, and forget us once.
+        self.dismiss();
         Ok(())
     }
 
     /// What happened since the last look, if anything did.
     ///
     /// # Errors
-    /// `Closed` if all notifiers are gone and nothing did.
+    /// `Closed` if all notifiers are gone and nothing did; `PeerDied`, once.
     pub fn try_wait(&mut self) -> Result<Option<Events>, Error> {
-        let over = self.ears.is_over();
+        if let Some(events) = self.ears.take()? {
+            return Ok(Some(events));
+        }
+        let alone = self.ears.is_alone();
         match self.ears.take()? {
-            None if over => Err(Error::Closed(Reason::Finished)),
+            None if alone => Err(Error::Closed(Reason::Finished)),
             events => Ok(events),
         }
     }
@@ -284,22 +448,42 @@ impl Listener {
 
     /// Before the first wait: notifiers have to know whom they wake.
     fn introduce(&mut self) -> Result<(), Error> {
-        if self.ears.own.is_none() {
-            let own = Words::private(0, LINE)?;
-            self.ears.own = Some(own.clone());
-            self.signal.open(&self.ears);
-            for source in &self.ears.sources {
-                source.mail.post(own.clone(), Link::to(&self.signal));
+        if self.introduced {
+            return Ok(());
+        }
+        let own = Words::private(0, LINE)?;
+        own.side().attention().store(self.ears.said.get(), Ordering::Relaxed);
+        self.ears.own = Some(own.clone());
+        self.signal.open(&self.ears);
+        for source in &mut self.ears.sources {
+            match &source.from {
+                From::Here(mail) => mail.post(own.clone(), Link::to(&self.signal)),
+                From::There(There { address, visitor: None, .. }) => {
+                    let mut opened = Source::open(address, self.signal.task())?;
+                    // The same notifier has gone on counting.
+                    if !is_gone(source.words.side()) && !is_gone(opened.words.side()) {
+                        (opened.total, opened.seen) = (source.total, source.seen);
+                    }
+                    *source = opened;
+                }
+                From::There(_) => {}
             }
         }
+        self.introduced = true;
         Ok(())
+    }
+
+    /// Who knows us need not wake us any more.
+    fn dismiss(&mut self) {
+        self.introduced = false;
+        if let Some(own) = self.ears.own.take() {
+            leave(own.side());
+        }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(own) = &self.ears.own {
-            leave(own.side());
-        }
+        self.dismiss();
     }
 }

@@ -26,7 +26,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::address::Address;
-use crate::desk::{Arrival, Desk, Terms};
+use crate::desk::{Arrival, Desk, Task, Terms};
 use crate::ends::{Rx, Tx};
 use crate::raw::{Consumer, Format, LINE, Other, Producer, Region, shared};
 use crate::sync::AtomicU32;
@@ -153,6 +153,43 @@ pub(crate) fn asker(
     let offer = Offer { terms, ring: Some(ring), others_max: 1, note: slots as u64 };
     let member = clerk::enter(&address, Role::Guest, offer, desk)?;
     Ok(Asker { slots: region, nobody: nobody.region().clone(), signal, member })
+}
+
+/// One of several places that an end keeps, at each of which one other writes: a guest.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    desk: Arc<Desk>,
+    _member: Member,
+}
+
+impl Visitor {
+    /// Looks for who writes so many slots at an address, for the end whose task this is. Until
+    /// somebody comes there is an empty region, whose bell then rings.
+    ///
+    /// # Errors
+    /// `Address`, `Memory`, `System`; if the host is there: `Crowded`, `LayoutMismatch`,
+    /// `PatternMismatch`.
+    pub(crate) fn open(
+        address: &str,
+        terms: Terms,
+        slots: usize,
+        task: Task,
+    ) -> Result<(Self, Region), Error> {
+        let address = Address::parse(address)?;
+        let nobody = Arc::new(Other::vacant(slots, terms.stride, vacant())?);
+        let desk = Arc::new(Desk::new(nobody.clone(), task));
+        let offer = Offer { terms, ring: None, others_max: 1, note: 0 };
+        let member = clerk::enter(&address, Role::Guest, offer, desk.clone())?;
+        Ok((Self { desk, _member: member }, nobody.region().clone()))
+    }
+
+    /// The next who writes there: the last one is dead, or never came.
+    ///
+    /// # Errors
+    /// Why nobody will.
+    pub(crate) fn next(&self) -> Result<Option<Arrival>, Error> {
+        self.desk.take()
+    }
 }
 
 /// One end for any number of others: the host.

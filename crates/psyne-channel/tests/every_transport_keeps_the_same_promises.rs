@@ -10,7 +10,8 @@ use std::time::Duration;
 use process::name;
 use psyne_channel::broadcast::bytes as cast;
 use psyne_channel::{
-    Config, Error, Full, Message, Reason, Wait, broadcast, bytes, latest, mpsc, request, spsc,
+    Config, Error, Full, Message, Reason, Wait, broadcast, bytes, event, latest, mpsc, request,
+    spsc,
 };
 
 const FINISHED: Error = Error::Closed(Reason::Finished);
@@ -28,6 +29,7 @@ trait Transport {
     /// The same for strings.
     fn cast(config: &Config) -> (cast::Sender, [cast::Receiver; 2]);
     fn latest() -> (latest::Writer<Wide>, latest::Reader<Wide>);
+    fn events() -> (event::Notifier, event::Listener);
 }
 
 /// Both ends made at once.
@@ -66,6 +68,10 @@ impl Transport for Pair {
 
     fn latest() -> (latest::Writer<Wide>, latest::Reader<Wide>) {
         latest::channel(&Config::default()).unwrap()
+    }
+
+    fn events() -> (event::Notifier, event::Listener) {
+        event::channel(&Config::default()).unwrap()
     }
 }
 
@@ -141,6 +147,12 @@ impl<const IPC: bool, const EARLY: bool> Transport for Named<IPC, EARLY> {
         let (at, config) = (address(IPC), Config::default());
         let tx = || latest::Writer::open(&at, &config).unwrap();
         both(EARLY, tx, || latest::Reader::open(&at, &config).unwrap())
+    }
+
+    fn events() -> (event::Notifier, event::Listener) {
+        let (at, config) = (address(IPC), Config::default());
+        let tx = || event::Notifier::open(&at, &config).unwrap();
+        both(EARLY, tx, || event::Listener::open(&at, &config).unwrap())
     }
 }
 
@@ -356,6 +368,27 @@ fn latest_is_the_newest<X: Transport>() {
     assert_eq!(thread.join().unwrap(), (2_001, Some([2_001; 12])));
 }
 
+/// Each is counted, of each kind, whenever one looks.
+fn events_are_counted<X: Transport>() {
+    let (mut notifier, mut listener) = X::events();
+    let (done, counted) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let mut counts = [0; 64];
+        while counts.iter().sum::<u32>() < 6_400 {
+            let events = listener.wait().unwrap();
+            events.iter().for_each(|(id, count)| counts[usize::from(id)] += count);
+        }
+        assert_eq!(counts, [100; 64]);
+        done.send(()).unwrap();
+        assert_eq!(listener.wait().map(drop), Err(FINISHED));
+    });
+    (0..6_400).for_each(|number| notifier.notify((number % 64) as u8));
+    // A guest that has not found the notifier yet would hear of nobody.
+    counted.recv_timeout(Duration::from_secs(60)).unwrap();
+    drop(notifier);
+    thread.join().unwrap();
+}
+
 macro_rules! conforms {
     ($($name:ident: $transport:ty;)*) => {$(
         mod $name {
@@ -384,6 +417,7 @@ macro_rules! conforms {
                 broadcasts_reach_all::<$transport>();
                 strings_reach_all::<$transport>();
                 latest_is_the_newest::<$transport>();
+                events_are_counted::<$transport>();
             }
         }
     )*};

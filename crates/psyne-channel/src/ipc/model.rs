@@ -1,6 +1,6 @@
 //! The rendezvous as models see it: there are no other processes.
 
-use crate::desk::{Arrival, Terms};
+use crate::desk::{Arrival, Task, Terms};
 use crate::ends::{Rx, Tx};
 use crate::raw::{Format, Region};
 use crate::sync::AtomicU32;
@@ -80,4 +80,19 @@ pub(crate) struct Asker {
 
 pub(crate) fn asker(_: &str, _: &Config, _: Terms, _: usize) -> Result<Asker, Error> {
     none()
+}
+
+/// One of several places that an end keeps.
+#[derive(Debug)]
+pub(crate) struct Visitor;
+
+impl Visitor {
+    pub(crate) fn open(_: &str, _: Terms, _: usize, _: Task) -> Result<(Self, Region), Error> {
+        none()
+    }
+
+    #[expect(clippy::unused_self, reason = "it is what the real one has")]
+    pub(crate) fn next(&self) -> Result<Option<Arrival>, Error> {
+        none()
+    }
 }

@@ -4,6 +4,7 @@ import struct
 from collections import namedtuple
 
 from ._psyne import (
+    Client,
     Closed,
     Error,
     Full,
@@ -13,12 +14,15 @@ from ._psyne import (
     Message,
     PeerDied,
     Receiver,
+    Refused,
     Sender,
+    Server,
     Tensor,
     TimedOut,
 )
 
 __all__ = [
+    "Client",
     "Closed",
     "Error",
     "Full",
@@ -28,7 +32,9 @@ __all__ = [
     "Message",
     "PeerDied",
     "Receiver",
+    "Refused",
     "Sender",
+    "Server",
     "Struct",
     "Tensor",
     "TimedOut",

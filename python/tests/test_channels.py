@@ -136,6 +136,31 @@ class Channels(unittest.TestCase):
         self.assertRaises(psyne.Closed, reader.recv)
         self.assertEqual(Tick.unpack(reader.newest()).instrument, 3)
 
+    def test_requests_are_answered_refused_or_given_up(self):
+        Number = psyne.Struct("Number", value="u64")
+        server = psyne.Server(self.address, Number.layout, Number.layout)
+        client = psyne.Client(self.address, Number.layout, Number.layout)
+
+        def serve():
+            for request in server:
+                value = Number.unpack(request).value
+                if value > 1:
+                    server.reply(Number.pack(value * 2))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        self.assertEqual(Number.unpack(client.call(Number.pack(21))).value, 42)
+        self.assertRaises(psyne.Refused, client.call, Number.pack(1))
+        self.assertRaises(psyne.Error, client.call, b"short")
+        client.close()
+        thread.join(60)
+        self.assertFalse(thread.is_alive())
+        self.assertRaises(psyne.Error, server.reply, Number.pack(1))
+        self.assertRaises(psyne.TimedOut, server.next, timeout=0)
+        late = psyne.Client(self.address, Number.layout, Number.layout)
+        self.assertRaises(psyne.TimedOut, late.call, Number.pack(2), timeout=0)
+        self.assertRaises(ValueError, client.call, Number.pack(2))
+
     def test_patterns_have_what_they_need(self):
         for options in ({"pattern": "gossip"}, {"pattern": "latest"}, {"lag": "never"}):
             self.assertRaises(ValueError, psyne.Receiver, self.address, None, **options)

@@ -138,7 +138,16 @@ typedef enum {
    * Something that this header does not know yet.
    */
   PSYNE_OTHER = 16,
+  /**
+   * The server let the request go without a reply.
+   */
+  PSYNE_REFUSED = 17,
 } psyne_status;
+
+/**
+ * The end that asks. Only one thread at a time may use it.
+ */
+typedef struct psyne_client psyne_client;
 
 /**
  * The end that receives. Only one thread at a time may use it.
@@ -149,6 +158,11 @@ typedef struct psyne_receiver psyne_receiver;
  * The end that sends. Only one thread at a time may use it.
  */
 typedef struct psyne_sender psyne_sender;
+
+/**
+ * The end that answers. Only one thread at a time may use it.
+ */
+typedef struct psyne_server psyne_server;
 
 /**
  * How a channel is opened. Begin with `psyne_config_default`.
@@ -375,6 +389,86 @@ psyne_layout psyne_layout_field(psyne_layout layout, const char *name, psyne_lay
  * That of `count` elements one after the other.
  */
 psyne_layout psyne_layout_array(psyne_layout of, size_t count);
+
+/**
+ * Opens a client of the server at `ipc://name` or `memory://name`, with the layouts of requests
+ * and replies. Either may be first. `config` may be null. The handle comes in `out`, null after
+ * an error.
+ *
+ * # Safety
+ * `address` ends with a zero byte; `out` can be written to.
+ */
+psyne_status psyne_client_open(const char *address,
+                               psyne_layout asks,
+                               psyne_layout answers,
+                               const psyne_config *config,
+                               psyne_client **out);
+
+/**
+ * Asks and waits for the reply, which is yours to read until the next call. `timeout_ns` is how
+ * long, below 0 as long as it takes; the reply of a call that took too long goes nowhere.
+ * `PSYNE_REFUSED` if the server let it go, `PSYNE_PEER_DIED` if its process died.
+ *
+ * # Safety
+ * `request` points to as many bytes as its layout says; `reply` can be written to.
+ */
+psyne_status psyne_call(psyne_client *client,
+                        const void *request,
+                        size_t bytes,
+                        int64_t timeout_ns,
+                        const void **reply);
+
+/**
+ * Closes the client. Null does nothing.
+ *
+ * # Safety
+ * `client` came from `psyne_client_open` and is not used again.
+ */
+void psyne_client_close(psyne_client *client);
+
+/**
+ * Opens the server, as `psyne_client_open`.
+ *
+ * # Safety
+ * `address` ends with a zero byte; `out` can be written to.
+ */
+psyne_status psyne_server_open(const char *address,
+                               psyne_layout asks,
+                               psyne_layout answers,
+                               const psyne_config *config,
+                               psyne_server **out);
+
+/**
+ * Waits for the next request, which is yours to read until the next one; the one before is refused
+ * if it has no reply yet. `timeout_ns` is how long, below 0 as long as it takes. `PSYNE_CLOSED`
+ * each time that the last client has finished, `PSYNE_PEER_DIED` once for each whose process died:
+ * who goes on waits for others.
+ *
+ * # Safety
+ * `request` can be written to.
+ */
+psyne_status psyne_server_next(psyne_server *server, int64_t timeout_ns, const void **request);
+
+/**
+ * Answers the request that came last.
+ *
+ * # Safety
+ * `reply` points to as many bytes as its layout says.
+ */
+psyne_status psyne_reply(psyne_server *server, const void *reply, size_t bytes);
+
+/**
+ * Lets the request that came last go without a reply: its client hears `PSYNE_REFUSED`.
+ */
+void psyne_refuse(psyne_server *server);
+
+/**
+ * Closes the server. Null does nothing.
+ *
+ * # Safety
+ * `server` came from `psyne_server_open` and is not used again.
+ */
+void psyne_server_close(psyne_server *server);
 
 /**
  * A sentence about what went wrong last in this thread and what to do, in UTF-8; "" if nothing

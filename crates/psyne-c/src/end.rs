@@ -56,21 +56,30 @@ unsafe fn open<T>(
     config: Option<&Config>,
     open: fn(&str, &any::Kind, &channel::Config) -> Result<T, channel::Error>,
 ) -> Result<T, Status> {
+    // SAFETY: as the caller promises.
+    let address = unsafe { self::address(address) }?;
+    let config = config.copied().unwrap_or_else(|| psyne_config_default());
+    let end = || open(address, &config.kind(&layout)?, &config.read()?);
+    end().map_err(|error| Status::of(Err(error)))
+}
+
+/// An address from C.
+///
+/// # Safety
+/// `address` is null or ends with a zero byte.
+pub(crate) unsafe fn address<'a>(address: *const c_char) -> Result<&'a str, Status> {
     if address.is_null() {
         return Err(Status::misuse("the address is null"));
     }
     // SAFETY: not null, and the caller promises the zero byte.
-    let address = unsafe { CStr::from_ptr(address) }.to_str().unwrap_or("not UTF-8");
-    let config = config.copied().unwrap_or_else(|| psyne_config_default());
-    let end = || open(address, &config.kind(&layout)?, &config.read()?);
-    end().map_err(|error| Status::of(Err(error)))
+    Ok(unsafe { CStr::from_ptr(address) }.to_str().unwrap_or("not UTF-8"))
 }
 
 /// Hands a value over to C, or says why there is none.
 ///
 /// # Safety
 /// `out` is null or can be written to.
-unsafe fn hand_over<T>(value: Result<T, Status>, out: *mut *mut T) -> Status {
+pub(crate) unsafe fn hand_over<T>(value: Result<T, Status>, out: *mut *mut T) -> Status {
     if out.is_null() {
         return Status::misuse("there is no place for the handle");
     }

@@ -3,6 +3,7 @@
 mod config;
 mod end;
 mod layout;
+mod request;
 mod status;
 mod tensor;
 
@@ -17,6 +18,10 @@ pub use end::{
     psyne_unread,
 };
 pub use layout::{Layout, PSYNE_BYTES, psyne_layout_array, psyne_layout_field, psyne_layout_named};
+pub use request::{
+    Client, Server, psyne_call, psyne_client_close, psyne_client_open, psyne_refuse, psyne_reply,
+    psyne_server_close, psyne_server_next, psyne_server_open,
+};
 pub use status::{Status, psyne_error_number, psyne_error_text, psyne_status_code};
 pub use tensor::{
     psyne_tensor_arrow, psyne_tensor_arrow_send, psyne_tensor_dlpack, psyne_tensor_dlpack_send,

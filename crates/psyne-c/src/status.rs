@@ -46,10 +46,12 @@ pub enum Status {
     PsyneMisuse = 15,
     /// Something that this header does not know yet.
     PsyneOther = 16,
+    /// The server let the request go without a reply.
+    PsyneRefused = 17,
 }
 
 /// The C name of each status, in their order.
-const CODES: [&CStr; 17] = [
+const CODES: [&CStr; 18] = [
     c"ok",
     c"full",
     c"timed_out",
@@ -67,6 +69,7 @@ const CODES: [&CStr; 17] = [
     c"system",
     c"misuse",
     c"other",
+    c"refused",
 ];
 
 thread_local! {
@@ -91,6 +94,7 @@ impl From<&Error> for Status {
             Error::Memory(_) => Self::PsyneMemory,
             Error::System(_) => Self::PsyneSystem,
             Error::InUse => Self::PsyneMisuse,
+            Error::Refused => Self::PsyneRefused,
             _ => Self::PsyneOther,
         }
     }
@@ -164,6 +168,7 @@ mod tests {
             Error::TooLong { bytes: 2, bytes_max: 1 },
             Error::LayoutMismatch,
             Error::Config("x"),
+            Error::Refused,
             Error::System("x".into()),
         ];
         for error in errors {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use crate::desk::{Arrival, Terms};
 use crate::ipc::{self, Member};
 use crate::lanes::{Lane, leave, notify};
-use crate::raw::{LINE, Side, Words, load, store};
-use crate::sync::Ordering;
+use crate::raw::{LINE, Side, Words, load};
+use crate::sync::{AtomicU64, Ordering};
 use crate::wait::{End, Fate, Link, Signal, fate, is_gone};
 use crate::{Config, Error, Message};
 
@@ -149,7 +149,7 @@ impl Calls {
     /// # Errors
     /// `Full` if there is none.
     #[inline]
-    pub(crate) fn ask<Q: Message>(&mut self, request: &Q) -> Result<Asked, Error> {
+    pub(crate) fn ask(&mut self, write: impl FnOnce(&[AtomicU64])) -> Result<Asked, Error> {
         if self.free == 0 {
             self.reclaim();
         }
@@ -161,7 +161,7 @@ impl Calls {
         let asked = Asked { slot, number: self.numbers[slot] };
         self.free &= !asked.bit();
         let words = self.words.slot(slot);
-        store(&words[HEAD_WORDS..], request);
+        write(&words[HEAD_WORDS..]);
         words[0].store(asked.is(ASKED), Ordering::Release);
         self.asked += 1;
         self.words.side().count().store(self.asked, Ordering::Relaxed);
@@ -215,7 +215,13 @@ impl Calls {
     #[inline]
     pub(crate) fn read<A: Message>(&mut self, asked: Asked) -> A {
         self.free(asked);
-        load(&self.words.slot(asked.slot)[HEAD_WORDS..])
+        load(self.message(asked))
+    }
+
+    /// The words of a call: its reply, once it was answered and until its slot is used again.
+    #[inline]
+    pub(crate) fn message(&self, asked: Asked) -> &[AtomicU64] {
+        &self.words.slot(asked.slot)[HEAD_WORDS..]
     }
 
     /// The slot of a call that ended is free again.
@@ -335,20 +341,20 @@ impl Hatch {
         Some(Self::over(words, ours, Link::far(arrival.wire), (slots, turn)))
     }
 
-    /// The request that was taken.
+    /// The words of the request that was taken.
     ///
     /// Panics if there is none.
     #[inline]
-    pub(crate) fn read<Q: Message>(&self) -> Q {
+    pub(crate) fn message(&self) -> &[AtomicU64] {
         let asked = self.taken.expect("a request is read after it was taken");
-        load(&self.words.slot(asked.slot)[HEAD_WORDS..])
+        &self.words.slot(asked.slot)[HEAD_WORDS..]
     }
 
     /// Replies to it where it lies.
     #[inline]
-    pub(crate) fn answer<A: Message>(&mut self, reply: &A) {
-        if let Some(asked) = self.taken {
-            store(&self.words.slot(asked.slot)[HEAD_WORDS..], reply);
+    pub(crate) fn answer_by(&mut self, write: impl FnOnce(&[AtomicU64])) {
+        if self.taken.is_some() {
+            write(self.message());
             self.end(ANSWERED);
         }
     }

@@ -46,6 +46,46 @@ pub fn channel(layout: &Layout, config: &Config) -> Result<(Sender, Receiver), E
     Ok((Sender { tx, bytes: layout.size }, Receiver { rx, bytes: layout.size }))
 }
 
+/// Room for one message, aligned as a line.
+pub(crate) struct Room {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Room {
+    /// Room for so many bytes, zeros.
+    pub(crate) fn of(bytes: usize) -> Self {
+        let bytes = vec![0; bytes + LINE - 1];
+        let start = bytes.as_ptr().align_offset(LINE);
+        Self { bytes, start }
+    }
+
+    fn range(&self) -> core::ops::Range<usize> {
+        self.start..self.start + self.bytes.len() - (LINE - 1)
+    }
+}
+
+impl core::fmt::Debug for Room {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Room")
+    }
+}
+
+impl Deref for Room {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.range()]
+    }
+}
+
+impl DerefMut for Room {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let range = self.range();
+        &mut self.bytes[range]
+    }
+}
+
 /// The end that sends. Dropped, it closes the channel; what was sent can still be received.
 #[derive(Debug)]
 pub struct Sender {

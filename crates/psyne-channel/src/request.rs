@@ -28,8 +28,12 @@ use crate::desk::{Pattern, Terms};
 use crate::ends::Stats;
 use crate::ipc::{Host, Member};
 use crate::lanes::{Door, Lanes, Mail};
+use crate::raw::{load, store};
+use crate::sync::AtomicU64;
 use crate::wait::{Signal, Sleeper};
 use crate::{Config, Error, Layout, Message};
+
+pub mod plain;
 
 /// The first client and its server.
 pub type Ends<Q, A> = (Client<Q, A>, Server<Q, A>);
@@ -47,7 +51,10 @@ pub fn channel<Q: Message, A: Message>(config: &Config) -> Result<Ends<Q, A>, Er
 
 /// What a name must mean the same by at both ends.
 pub(crate) const fn terms<Q: Message, A: Message>() -> Terms {
-    let (asks, answers) = (Q::LAYOUT, A::LAYOUT);
+    terms_of(Q::LAYOUT, A::LAYOUT)
+}
+
+const fn terms_of(asks: Layout, answers: Layout) -> Terms {
     let size = if asks.size > answers.size { asks.size } else { answers.size };
     let align = if asks.align > answers.align { asks.align } else { answers.align };
     let hash = asks.hash.rotate_left(1) ^ answers.hash;
@@ -116,7 +123,11 @@ impl<Q: Message, A: Message> Client<Q, A> {
     /// `Address`, `Config`, `Memory`, `System`; if a server is there: `Crowded`, `LayoutMismatch`,
     /// `PatternMismatch`.
     pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
-        let (calls, signal, member) = Calls::named(address, config, terms::<Q, A>())?;
+        Self::open_on(address, terms::<Q, A>(), config)
+    }
+
+    fn open_on(address: &str, terms: Terms, config: &Config) -> Result<Self, Error> {
+        let (calls, signal, member) = Calls::named(address, config, terms)?;
         let to = To::There { address: address.into(), _member: member };
         Ok(Self::over(calls, signal, to, config))
     }
@@ -229,10 +240,15 @@ impl<Q: Message, A: Message> Client<Q, A> {
 
     #[inline]
     fn ask(&mut self, request: &Q) -> Result<Asked, Error> {
+        self.ask_by(|words| store(words, request))
+    }
+
+    #[inline]
+    fn ask_by(&mut self, write: impl FnOnce(&[AtomicU64])) -> Result<Asked, Error> {
         if self.dropped.load(Order::Relaxed) != 0 {
             self.calls.give_up_these(self.dropped.swap(0, Order::Relaxed));
         }
-        let asked = self.calls.ask(request)?;
+        let asked = self.calls.ask(write)?;
         self.asked += 1;
         let told = self.signal.hand_over(&mut self.calls);
         told.inspect_err(|_| self.calls.give_up(asked))?;
@@ -302,8 +318,12 @@ impl<Q: Message, A: Message> Server<Q, A> {
     /// # Errors
     /// `Crowded` if there is one; `Address`, `Config`, `Memory`, `System`.
     pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        Self::open_on(address, terms::<Q, A>(), config)
+    }
+
+    fn open_on(address: &str, terms: Terms, config: &Config) -> Result<Self, Error> {
         let mut signal = Signal::new(config.wait);
-        let host = Host::gather(address, terms::<Q, A>(), config.senders_max, &signal)?;
+        let host = Host::gather(address, terms, config.senders_max, &signal)?;
         let lanes = Lanes::behind(Door { host, enter: Hatch::of }, config, &mut signal)?;
         Ok(Self { lanes, signal, served: 0, _type: PhantomData })
     }
@@ -383,7 +403,7 @@ impl<Q: Message, A: Message> Server<Q, A> {
     fn request(&mut self) -> Request<'_, Q, A> {
         self.served += 1;
         let hatch = self.lanes.current_mut();
-        let message = hatch.read();
+        let message = load(hatch.message());
         Request { hatch, message, _type: PhantomData }
     }
 }
@@ -404,7 +424,7 @@ impl<Q: Message, A: Message> Request<'_, Q, A> {
     /// Answers it. Whether its client still waits is that one's affair.
     #[inline]
     pub fn reply(self, reply: A) {
-        self.hatch.answer(&reply);
+        self.hatch.answer_by(|words| store(words, &reply));
     }
 }
 

@@ -19,6 +19,7 @@ create_exception!(
 create_exception!(psyne, PeerDied, Error, "The other side's process died; `number` is its pid.");
 create_exception!(psyne, TimedOut, Error, "Nothing happened within the time given.");
 create_exception!(psyne, Full, Error, "The channel is full, and was opened not to wait.");
+create_exception!(psyne, Refused, Error, "The server let the request go without a reply.");
 create_exception!(
     psyne,
     Lagged,
@@ -33,6 +34,7 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Closed", py.get_type::<Closed>())?;
     module.add("PeerDied", py.get_type::<PeerDied>())?;
     module.add("TimedOut", py.get_type::<TimedOut>())?;
+    module.add("Refused", py.get_type::<Refused>())?;
     module.add("Full", py.get_type::<Full>())?;
     module.add("Lagged", py.get_type::<Lagged>())
 }
@@ -48,6 +50,7 @@ pub(crate) fn raise(py: Python<'_>, error: &psyne::channel::Error) -> PyErr {
         Cause::Closed(_) => (Closed::new_err(text), 0),
         Cause::PeerDied { pid } => (PeerDied::new_err(text), u64::from(*pid)),
         Cause::TimedOut => (TimedOut::new_err(text), 0),
+        Cause::Refused => (Refused::new_err(text), 0),
         Cause::Full => (Full::new_err(text), 0),
         Cause::Lagged(missed) => (Lagged::new_err(text), *missed),
         Cause::TooLong { bytes_max, .. } => (Error::new_err(text), *bytes_max as u64),

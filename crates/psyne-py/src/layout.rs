@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 /// What a message is: equal at both ends of a channel.
 #[pyclass(module = "psyne", frozen, eq, from_py_object)]
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) struct Layout(channel::Layout);
+pub(crate) struct Layout(pub(crate) channel::Layout);
 
 #[pymethods]
 impl Layout {

@@ -5,6 +5,7 @@ mod error;
 mod layout;
 mod options;
 mod receiver;
+mod request;
 mod sender;
 mod tensor;
 
@@ -21,5 +22,7 @@ fn _psyne(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<receiver::Receiver>()?;
     module.add_class::<receiver::Message>()?;
     module.add_class::<tensor::Tensor>()?;
+    module.add_class::<request::Client>()?;
+    module.add_class::<request::Server>()?;
     error::add(module)
 }

@@ -31,7 +31,7 @@ fn each_language_talks_to_each() {
 #[test]
 fn help_says_how_a_program_is_run() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["ticks", "frames", "prices", "thermostat", "jobs"] {
+    for name in ["ticks", "frames", "prices", "thermostat", "calculator", "jobs"] {
         for (language, program) in LANGUAGES {
             let what = format!("{name} in {language}");
             let help = printed(start(program(name, folder.path()), &["--help"]), &what);

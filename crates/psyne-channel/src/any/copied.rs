@@ -4,47 +4,8 @@
 use core::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use crate::raw::LINE;
+use crate::plain::Room;
 use crate::{Error, Stats, broadcast, latest};
-
-/// Room for one message, aligned as a line.
-struct Room {
-    bytes: Vec<u8>,
-    start: usize,
-}
-
-impl Room {
-    fn of(bytes: usize) -> Self {
-        let bytes = vec![0; bytes + LINE - 1];
-        let start = bytes.as_ptr().align_offset(LINE);
-        Self { bytes, start }
-    }
-
-    fn range(&self) -> core::ops::Range<usize> {
-        self.start..self.start + self.bytes.len() - (LINE - 1)
-    }
-}
-
-impl core::fmt::Debug for Room {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Room")
-    }
-}
-
-impl Deref for Room {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes[self.range()]
-    }
-}
-
-impl DerefMut for Room {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        let range = self.range();
-        &mut self.bytes[range]
-    }
-}
 
 #[derive(Debug)]
 enum Out {

@@ -160,8 +160,8 @@ impl Lent {
         Ok(Self::Versioned(managed))
     }
 
-    /// The same for who knows nothing of DLPack 1.0: it can't be told that a tensor is read-only, and
-    /// may write to it.
+    /// The same for who knows nothing of DLPack 1.0: it can't be told that a tensor is read-only,
+    /// and may write to it.
     ///
     /// # Errors
     /// `Corrupt` if the message is no tensor.

@@ -34,11 +34,12 @@ pub fn python(folder: &Path) -> Command {
 }
 
 /// The Rust programs.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("ticks", env!("CARGO_BIN_EXE_ticks")),
     ("frames", env!("CARGO_BIN_EXE_frames")),
     ("prices", env!("CARGO_BIN_EXE_prices")),
     ("thermostat", env!("CARGO_BIN_EXE_thermostat")),
+    ("calculator", env!("CARGO_BIN_EXE_calculator")),
     ("jobs", env!("CARGO_BIN_EXE_jobs")),
 ];
 

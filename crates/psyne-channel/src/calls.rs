@@ -27,8 +27,8 @@ const TAKEN: u64 = 2;
 const ANSWERED: u64 = 3;
 const REFUSED: u64 = 4;
 const STATE_BITS: u32 = 3;
-/// Between state and number, if it was taken: the number of the server. More of them than can follow
-/// each other while a call is under way.
+/// Between state and number, if it was taken: the number of the server. More of them than can
+/// follow each other while a call is under way.
 const SERVER_BITS: u32 = 13;
 const SERVERS: u64 = 1 << SERVER_BITS;
 const NUMBER_SHIFT: u32 = STATE_BITS + SERVER_BITS;

@@ -1,8 +1,8 @@
 //! An end that waits for many others, each of which has a lane of its own to it.
 //!
 //! Nobody writes what another writes, so one that is killed or lies harms its own lane. A new lane
-//! comes by mail: whoever makes it posts it, and rouses the end by a lane that is known already. One
-//! of another process comes through a door (`ipc.rs`), which has a bell of its own.
+//! comes by mail: whoever makes it posts it, and rouses the end by a lane that is known already.
+//! One of another process comes through a door (`ipc.rs`), which has a bell of its own.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

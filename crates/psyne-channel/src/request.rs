@@ -150,8 +150,8 @@ impl<Q: Message, A: Message> Client<Q, A> {
     /// Asks and waits for the reply.
     ///
     /// # Errors
-    /// `Refused` if the server let the request go, `Closed` if it is gone, `PeerDied` if its process
-    /// died, `Full` if `Config::calls_max` calls are under way, `Corrupt`.
+    /// `Refused` if the server let the request go, `Closed` if it is gone, `PeerDied` if its
+    /// process died, `Full` if `Config::calls_max` calls are under way, `Corrupt`.
     #[inline]
     pub fn call(&mut self, request: Q) -> Result<A, Error> {
         let asked = self.ask(&request)?;

@@ -292,7 +292,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_sender_that_lies_harms_no_other_sender(scribbles in scribbles(), start in 0..(1_u64 << 62)) {
+    fn a_sender_that_lies_harms_no_other_sender(
+        scribbles in scribbles(),
+        start in 0..(1_u64 << 62),
+    ) {
         let at = address("beside");
         let mut receiver = mpsc::Receiver::<Wide>::open(&at, &config()).unwrap();
         let terms = Terms { pattern: Pattern::Lanes, ..terms(Wide::LAYOUT) };

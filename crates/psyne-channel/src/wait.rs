@@ -656,11 +656,6 @@ pub(crate) fn dead(pid: u32) -> u32 {
     GONE | pid.clamp(1, VACANT - 1) << STATE_BITS
 }
 
-/// The word of a side that is done.
-pub(crate) fn finished() -> u32 {
-    GONE
-}
-
 /// The word in the place of a side that has not come yet.
 pub(crate) fn vacant() -> u32 {
     GONE | VACANT << STATE_BITS

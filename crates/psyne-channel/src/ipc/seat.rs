@@ -12,7 +12,7 @@ use crate::desk::{Arrival, Desk, Terms, Wire};
 use crate::observe::{End, OTHERS_MAX, Other, Words};
 use crate::raw::{self, LINE, Region, Rights};
 use crate::sync::Ordering;
-use crate::wait::{dead, doze, finished, has_finished, leave};
+use crate::wait::{dead, doze, has_finished, leave};
 
 /// Connections that have not said hello: more of them than of guests is somebody's fault, and the
 /// oldest go.
@@ -271,18 +271,17 @@ impl Seat {
         contact.end(watch);
         let Some(other) = contact.met else { return };
         let side = other.region().side();
-        let last = if has_finished(side) {
+        if has_finished(side) {
             // Who has many others goes on; a queue is finished with its one other side.
             self.over |= self.listener().is_none() || self.offer.terms.pattern.is_pair();
-            finished()
+            // It may not have known yet that we sleep.
+            other.rouse();
         } else {
             let count = side.count().load(Ordering::Acquire);
             self.resume = self.offer.terms.pattern.resume(self.resume, count);
-            dead(contact.pid)
-        };
-        // Also who finished may not have known that we sleep. Without memory for a page its death
-        // stays unknown, and only that.
-        let _ = other.bury(last);
+            // Without memory for a page its death stays unknown, and only that.
+            let _ = other.bury(dead(contact.pid));
+        }
         watch.wake(&self.desk);
     }
 

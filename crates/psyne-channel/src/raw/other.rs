@@ -138,6 +138,13 @@ impl Other {
         Ok(())
     }
 
+    /// Wakes who sleeps for its owner, without a ring: whoever is woken looks again.
+    pub(crate) fn rouse(&self) {
+        if let Some(alias) = &self.alias {
+            futex::wake(alias.side().bell());
+        }
+    }
+
     /// Rings for who waits for somebody to take the place of a side that is dead or never came.
     pub(crate) fn ring_if_ours(&self) {
         if self.ours.load(Ordering::Acquire) {

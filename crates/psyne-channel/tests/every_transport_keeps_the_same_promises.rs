@@ -1,12 +1,15 @@
 //! What a channel promises, whatever lies between its ends: one suite for every transport. A new
 //! transport adds a `Transport` and a line at the end.
 
+#[cfg(not(miri))]
 mod process;
 
+#[cfg(not(miri))]
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+#[cfg(not(miri))]
 use process::name;
 use psyne_channel::broadcast::bytes as cast;
 use psyne_channel::{
@@ -76,14 +79,17 @@ impl Transport for Pair {
 }
 
 /// By a name: `IPC` or within the process, the receiving end first or last.
+#[cfg(not(miri))]
 struct Named<const IPC: bool, const EARLY: bool>;
 
+#[cfg(not(miri))]
 fn address(ipc: bool) -> String {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let what = name(&format!("same/{}", LAST.fetch_add(1, Ordering::Relaxed)));
     format!("{}://{what}", if ipc { "ipc" } else { "memory" })
 }
 
+#[cfg(not(miri))]
 /// Opens one and the other in this order, or the other first.
 fn both<A, B>(early: bool, a: impl FnOnce() -> A, b: impl FnOnce() -> B) -> (A, B) {
     if early {
@@ -94,6 +100,7 @@ fn both<A, B>(early: bool, a: impl FnOnce() -> A, b: impl FnOnce() -> B) -> (A, 
     }
 }
 
+#[cfg(not(miri))]
 impl<const IPC: bool, const EARLY: bool> Transport for Named<IPC, EARLY> {
     fn queue<T: Message>(config: &Config) -> (spsc::Sender<T>, spsc::Receiver<T>) {
         let at = address(IPC);

@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// What tells the other process what to do.
 const JOB: &str = "PSYNE_TEST_JOB";
@@ -31,6 +30,7 @@ impl Other {
     /// Waits until so many others are at its end of a channel: its death is heard of then.
     #[cfg(not(miri))]
     pub(crate) fn wait_until_met_by(&self, others: usize) {
+        use std::time::{Duration, Instant};
         let deadline = Instant::now() + Duration::from_secs(60);
         let met = || {
             let processes = psyne_channel::observe::processes().unwrap();

@@ -126,7 +126,8 @@ fn a_receiver_outlives_its_senders_and_takes_in_new_ones() {
         assert_eq!(receiver.try_recv(), Ok(None), "said once, and others may come");
         drop(receiver);
     }
-    assert_eq!(residue(), Vec::<String>::new());
+    let stays = residue().into_iter().filter(|name| name.contains("many-")).count();
+    assert_eq!(stays, 0);
 }
 
 #[test]

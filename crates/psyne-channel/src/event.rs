@@ -187,8 +187,8 @@ impl Source {
         Self::new(self.words.clone(), from)
     }
 
-    /// Goes on with another notifier at the address, if one came; it is told how attentive we are, or
-    /// that we may sleep.
+    /// Goes on with another notifier at the address, if one came; it is told how attentive we
+    /// are, or that we may sleep.
     ///
     /// # Errors
     /// `PeerDied` for the one before, once; why nobody will come, once.

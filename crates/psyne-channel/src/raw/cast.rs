@@ -18,8 +18,8 @@
 //!
 //! A listener of another process may come while the caster writes. It reads nothing before the
 //! caster has taken its words into the list, noted where it begins, and counted it in `admitted`.
-//! From there on one that blocks holds the ring up, said or not. A note is overwritten by that of the
-//! eighth listener after it: who comes too late to read it settles by a pin, wherever it may.
+//! From there on one that blocks holds the ring up, said or not. A note is overwritten by that of
+//! the eighth listener after it: who comes too late to read it settles by a pin, wherever it may.
 //!
 //! `floor` moves from one noted boundary of messages to another, an eighth of the ring apart: a
 //! listener that was overtaken can go on there, and casters look at listeners eight times a round.

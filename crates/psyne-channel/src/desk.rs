@@ -208,6 +208,11 @@ impl Desk {
         self.news.load(Ordering::Acquire) != 0
     }
 
+    /// One of several is gone: an end that sleeps looks again.
+    pub(crate) fn ring(&self) {
+        self.lock().current.ring_if_ours();
+    }
+
     /// Nobody is there yet: who opens need not wait for it.
     pub(crate) fn tried(&self) {
         self.lock().tried = true;

@@ -44,6 +44,9 @@ const LOOKS: u32 = 32;
 /// How long `Wait::Adaptive` spins: about what a wake costs (12 to 18 µs measured), so that it
 /// never loses more than twice the best choice.
 const SPIN: Duration = Duration::from_micros(15);
+/// Longest sleep on a side in another process. One that finishes wakes whom it knows, and the thread
+/// that keeps the rendezvous wakes the others; who falls asleep in that very moment hears neither.
+const NAP: Duration = Duration::from_secs(1);
 /// Waits without sleeping after which a side says that it is awake again. Many enough that a pair
 /// that sleeps each time never pays for [`heavy_fence`] each time.
 pub(crate) const CALM: u32 = 256;
@@ -517,7 +520,8 @@ impl Signal {
         };
         if found.is_none() {
             let limit = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
-            end.sleep(&heard, limit);
+            let nap = self.desk.as_ref().map(|_| limit.map_or(NAP, |limit| limit.min(NAP)));
+            end.sleep(&heard, nap.or(limit));
         }
         end.say(DROWSY);
         Ok(found)

@@ -12,7 +12,7 @@ use crate::desk::{Arrival, Desk, Terms, Wire};
 use crate::observe::{End, OTHERS_MAX, Other, Words};
 use crate::raw::{self, LINE, Region, Rights};
 use crate::sync::Ordering;
-use crate::wait::{dead, doze, has_finished, leave};
+use crate::wait::{Link, dead, doze, has_finished, leave};
 
 /// Connections that have not said hello: more of them than of guests is somebody's fault, and the
 /// oldest go.
@@ -217,11 +217,12 @@ impl Seat {
         let mut welcome = Hello::new(Answer::Welcome, &self.offer, start);
         welcome.note = self.came;
         self.came += 1;
-        // Our end first: what it sends after it heard of the other reaches it, or wakes it.
-        self.meet(at, other, &hello, start);
         // Who is gone already has left messages all the same.
         let file = words.as_ref().or(self.offer.ring.as_ref().map(|ring| &ring.file));
         let _ = socket::say(self.contacts[at].wire.0.as_fd(), welcome, file);
+        // Our end last: what it does for who came, it does for one that will hear of us, even if
+        // we are killed then. What either publishes before it hears is rung for by `greet`.
+        self.meet(at, other, &hello, start);
         Ok(())
     }
 
@@ -253,7 +254,19 @@ impl Seat {
         contact.met = Some(theirs.clone());
         let (ours, wire) = (contact.words.clone(), contact.wire.clone());
         let slots = hello.ring_slots(&self.offer);
+        let (met, way) = (theirs.clone(), Link::far(wire.clone()));
+        let words = ours.clone();
         self.desk.put(Arrival { theirs, ours, slots, start, note: hello.note, wire });
+        self.greet(words.as_ref(), &met, way);
+    }
+
+    /// Wakes who came if it sleeps: it may have met us before we met it, and what our end published
+    /// in between was rung for by nobody. After that our end finds the arrival, and rings itself.
+    fn greet(&self, words: Option<&Region>, met: &raw::Other, mut way: Link) {
+        let ours = self.offer.ring.as_ref().map(|ring| &ring.region).or(words);
+        if let Some(ours) = ours {
+            way.rouse(ours.side(), met.region().side());
+        }
     }
 
     /// Looks whether any of those that are said to be there has died.
@@ -276,6 +289,7 @@ impl Seat {
             self.over |= self.listener().is_none() || self.offer.terms.pattern.is_pair();
             // It may not have known yet that we sleep.
             other.rouse();
+            self.desk.ring();
         } else {
             let count = side.count().load(Ordering::Acquire);
             self.resume = self.offer.terms.pattern.resume(self.resume, count);

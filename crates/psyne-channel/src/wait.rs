@@ -44,8 +44,9 @@ const LOOKS: u32 = 32;
 /// How long `Wait::Adaptive` spins: about what a wake costs (12 to 18 µs measured), so that it
 /// never loses more than twice the best choice.
 const SPIN: Duration = Duration::from_micros(15);
-/// Longest sleep on a side in another process. One that finishes wakes whom it knows, and the thread
-/// that keeps the rendezvous wakes the others; who falls asleep in that very moment hears neither.
+/// Longest sleep on a side in another process. One that finishes wakes whom it knows, and the
+/// thread that keeps the rendezvous wakes the others; who falls asleep in that very moment hears
+/// neither.
 const NAP: Duration = Duration::from_secs(1);
 /// Waits without sleeping after which a side says that it is awake again. Many enough that a pair
 /// that sleeps each time never pays for [`heavy_fence`] each time.

@@ -17,6 +17,9 @@ const shows = (page, height) =>
     () => false,
   );
 
+/** The buffer is loaded anew in the other quality: it may be seen, but not for a segment long. */
+const WAIT_MS_MAX = 1000;
+
 /** Waits until the rung is listed beside the source. */
 async function ladder(url, name) {
   for (let tries = 0; tries < 300; tries += 1) {
@@ -62,6 +65,7 @@ export default () =>
       );
       expect((await choice.inputValue()) === "-1", "Auto was chosen and is not shown");
       expect(m.reconnects === 0, "playback did not go on by itself: the stream was opened anew");
+      expect(m.stalled_ms < WAIT_MS_MAX, `changing stalled for ${m.stalled_ms} ms`);
       return { latency_s: m.latency_s, stalls: m.stalls, stalled_ms: m.stalled_ms };
     });
   });

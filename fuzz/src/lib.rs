@@ -1,5 +1,6 @@
 //! The bodies of all fuzz targets, as plain functions. See README.md.
 
+pub mod channel;
 pub mod drive;
 pub mod media;
 pub mod server;

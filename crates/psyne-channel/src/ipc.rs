@@ -33,6 +33,11 @@ use crate::sync::AtomicU32;
 use crate::wait::{Signal, vacant};
 use crate::{Config, Error};
 
+/// A hello as this process would say it; nothing if it is none.
+pub(crate) fn reread(bytes: &[u8]) -> Option<Vec<u8>> {
+    Some(hello::Hello::parse(bytes)?.to_bytes().to_vec())
+}
+
 /// Of the empty ring that who reads looks at while nobody is there.
 pub(crate) const NOBODYS_SLOTS: usize = 2;
 

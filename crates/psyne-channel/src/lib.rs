@@ -10,6 +10,9 @@ mod crowd;
 mod desk;
 mod ends;
 mod error;
+#[cfg(not(any(loom, miri)))]
+#[doc(hidden)]
+pub mod foreign;
 #[cfg_attr(any(loom, miri), path = "ipc/model.rs")]
 mod ipc;
 mod lanes;

@@ -180,7 +180,7 @@ pub(crate) fn encode(ends: Vec<End>) -> Vec<u8> {
 }
 
 /// The ends of a message, and how many were left out; nothing if it is none.
-fn decode(bytes: &[u8]) -> Option<(Vec<End>, u64)> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<(Vec<End>, u64)> {
     let (chunks, []) = bytes.as_chunks::<8>() else { return None };
     let words: Vec<u64> = chunks.iter().map(|chunk| u64::from_ne_bytes(*chunk)).collect();
     let (&[MAGIC, told, left_out], rest) = words.split_first_chunk::<HEAD_WORDS>()? else {

@@ -70,7 +70,8 @@ impl Sender {
     /// `TooLong`, `Full`, `TimedOut`, `Closed`, `Corrupt`.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let mut loan = self.loan(bytes.len())?;
-        raw::copy(&mut loan, bytes);
+        let place = loan.tx.lane.consumer_place();
+        raw::copy(&mut loan, bytes, place);
         loan.commit()
     }
 

@@ -7,11 +7,11 @@
 //! if that one died, nobody will answer it. What was not taken yet waits for the next.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 use crate::desk::{Arrival, Terms};
 use crate::ipc::{self, Member};
 use crate::lanes::{Lane, leave, notify};
+use crate::place::{Place, place, timed};
 use crate::raw::{LINE, Side, Words, load};
 use crate::sync::{AtomicU64, Ordering};
 use crate::wait::{End, Fate, Link, Signal, fate, is_gone};
@@ -43,8 +43,6 @@ const EAGER: u32 = 512;
 /// Requests after which the server measures again how long a line takes to cross: the host moves
 /// cores about, though seldom.
 const PROBE: u64 = 64;
-/// A crossing that takes longer is far. Measured: 50 and 245 ns, and 25 for the clock.
-const FAR: Duration = Duration::from_nanos(150);
 
 /// Requests after which a client's other slots are looked at before the one that is likely.
 const FAIR: u64 = 8;
@@ -418,9 +416,8 @@ impl Hatch {
         if !self.served.is_multiple_of(PROBE) {
             return self.take(asked).is_ok();
         }
-        let start = Instant::now();
-        let taken = self.take(asked).is_ok();
-        self.far = start.elapsed() > FAR;
+        let (taken, took) = timed(|| self.take(asked).is_ok());
+        self.far = place(took) == Place::Far;
         taken
     }
 }

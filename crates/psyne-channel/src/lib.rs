@@ -18,6 +18,7 @@ mod ipc;
 mod lanes;
 #[cfg(not(any(loom, miri)))]
 pub mod observe;
+mod place;
 mod policy;
 #[allow(unsafe_code)]
 mod raw;

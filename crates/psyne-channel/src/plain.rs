@@ -112,7 +112,8 @@ impl Sender {
     pub fn send(&mut self, message: &[u8]) -> Result<(), Error> {
         fits(message, self.bytes)?;
         let mut loan = self.loan()?;
-        raw::copy(&mut loan, message);
+        let place = loan.tx.lane.consumer_place();
+        raw::copy(&mut loan, message, place);
         loan.commit()
     }
 

@@ -20,6 +20,7 @@ use super::Lag;
 use crate::desk::{Arrival, Pattern, Terms};
 use crate::ends::{Pressure, Room, Stats};
 use crate::ipc::{self, Host, Member, NOBODYS_SLOTS};
+use crate::place::Place;
 use crate::raw::{self, Caster, LINE, Listener, Settled, Side, view, view_mut};
 use crate::wait::{End, Link, Signal, is_gone, leave};
 use crate::{Config, Error, Layout};
@@ -134,7 +135,7 @@ impl Sender {
     /// `TooLong`, `Full`, `TimedOut`.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let mut loan = self.loan(bytes.len())?;
-        raw::copy(&mut loan, bytes);
+        raw::copy(&mut loan, bytes, Place::Unknown);
         loan.commit();
         Ok(())
     }
@@ -145,7 +146,7 @@ impl Sender {
     /// `TooLong`, `Full`, `TimedOut`.
     pub fn send_marked(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let mut loan = self.loan(bytes.len())?;
-        raw::copy(&mut loan, bytes);
+        raw::copy(&mut loan, bytes, Place::Unknown);
         loan.mark();
         loan.commit();
         Ok(())

@@ -23,7 +23,11 @@
 use super::message::{self, Message};
 use super::region::{LINE, Region, Side};
 use crate::Error;
+use crate::place::{Place, Places, timed};
 use crate::sync::Ordering;
+
+/// Slots after which a producer measures again how far its consumer is: the clock costs some 50 ns.
+const MEASURED: u64 = 512;
 
 /// Bytes of a line before its last word.
 const HEAD: usize = LINE - 8;
@@ -133,13 +137,17 @@ pub(crate) struct Producer {
     tail: u64,
     /// Released by the consumer, as far as we heard.
     head: u64,
+    /// How far the consumer is, and when that is measured again.
+    places: Places,
+    due: u64,
 }
 
 impl Producer {
     /// Writes the first region and reads the words of the second. Nobody else of this process
     /// writes the first.
     pub(crate) fn over(producer: Region, consumer: Region, shape: Shape) -> Self {
-        Self { ring: Ring::new(producer, consumer, shape), tail: 0, head: 0 }
+        let ring = Ring::new(producer, consumer, shape);
+        Self { ring, tail: 0, head: 0, places: Places::default(), due: 0 }
     }
 
     /// Whether `count` slots are ours; asks the consumer only if they were not by the last news.
@@ -154,12 +162,30 @@ impl Producer {
 
     #[cold]
     fn hear(&mut self) -> Result<(), Error> {
-        let head = self.ring.consumer.side().position().load(Ordering::Acquire);
+        let look = || self.ring.consumer.side().position().load(Ordering::Acquire);
+        let head = if self.tail < self.due { look() } else { self.measure() };
         if head < self.head || head > self.tail {
             return Err(Error::Corrupt("the receiver released what it never had"));
         }
         self.head = head;
         Ok(())
+    }
+
+    /// What the consumer says, and how far it is: a word that changed came from there.
+    fn measure(&mut self) -> u64 {
+        let position = self.ring.consumer.side().position();
+        let (head, took) = timed(|| position.load(Ordering::Acquire));
+        if head != self.head {
+            self.places.saw(took);
+            self.due = self.tail + MEASURED;
+        }
+        head
+    }
+
+    /// How far the consumer was when that was last measured.
+    #[inline]
+    pub(crate) fn consumer_place(&self) -> Place {
+        self.places.agreed()
     }
 
     /// Slots that are ours by the last news.
@@ -258,7 +284,11 @@ impl Producer {
                 }
             }
             Format::Full => self.show(count),
-            Format::Wide => self.ring.producer.side().position().store(end, Ordering::Release),
+            Format::Wide => {
+                self.ring.producer.side().position().store(end, Ordering::Release);
+                // While the other side looks at these, the next ones can come back from it.
+                self.ring.producer.ask_to_write(self.ring.index(end));
+            }
         }
         self.tail = end;
         self.ring.producer.side().count().store(self.tail, Ordering::Release);

@@ -107,6 +107,9 @@ impl Region {
         self.0.slots[index].with(|slot| unsafe { slot.cast::<u64>().read() })
     }
 
+    /// A hint that changes nothing.
+    pub(super) fn ask_to_write(&self, _index: usize) {}
+
     /// All of slot `index`.
     ///
     /// # Safety

@@ -5,6 +5,7 @@ use core::slice;
 use std::sync::Arc;
 
 use super::book::Book;
+use super::copy;
 use super::map::Map;
 use crate::Error;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -159,6 +160,14 @@ impl Region {
         // the assertion the result is within it; index and skip are below 2^47, so nothing
         // overflows.
         unsafe { self.start.add(SLOTS_OFFSET + offset) }
+    }
+
+    /// Asks for the first two lines from slot `index` on, to be written soon.
+    #[inline]
+    pub(super) fn ask_to_write(&self, index: usize) {
+        let start = self.slot(index, 0, LINE).as_ptr();
+        copy::ask_to_write(start);
+        copy::ask_to_write(start.wrapping_add(LINE));
     }
 
     /// All of slot `index`, which is a line, each byte read once.

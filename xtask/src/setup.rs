@@ -100,11 +100,15 @@ fn install(packages: &[&str]) -> Result<()> {
 }
 
 fn apt(args: &[&str]) -> Result<()> {
-    let root = sh::output(sh::cmd("id", &["-u"]))?.trim() == "0";
-    let mut words: Vec<&str> = if root { vec![] } else { vec!["sudo"] };
+    let mut words: Vec<&str> = if is_root()? { vec![] } else { vec!["sudo"] };
     words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
     words.extend(args);
     sh::run(sh::cmd(words[0], &words[1..]))
+}
+
+/// Whether everything on this machine may be done.
+pub(crate) fn is_root() -> Result<bool> {
+    Ok(sh::output(sh::cmd("id", &["-u"]))?.trim() == "0")
 }
 
 /// A Node that builds the pages, where Debian's is too old for them: from the npm registry, beside

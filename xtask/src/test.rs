@@ -68,6 +68,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     sh::say("every test that was asked for passed");
+    if !setup::is_root()? {
+        sh::say("not shown: processes of other users at a shared path (only root can start them)");
+    }
     Ok(())
 }
 

@@ -5,17 +5,33 @@ use crate::Error;
 /// Longest name: a socket's has 108 bytes, of which the owner and the process take some.
 pub(crate) const NAME_BYTES_MAX: usize = 64;
 
-/// `ipc://name`: between processes of one user. `memory://name`: within this process.
+/// `ipc://name`: between processes of one user. `ipc:///path`: between those that may use the
+/// path. `memory://name`: within this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     /// Whether only this process may meet here.
     pub(crate) private: bool,
     /// Letters, digits and `. _ - /`.
     pub(crate) name: String,
+    /// Of which users the processes are.
+    pub(crate) share: Share,
+}
+
+/// Whose processes meet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// This user's.
+    #[default]
+    Owner,
+    /// Those of the group that the path belongs to, too.
+    Group,
+    /// Anybody's who may enter the path's directory.
+    Everyone,
 }
 
 impl Address {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let (text, query) = text.split_once('?').map_or((text, None), |(a, b)| (a, Some(b)));
         let (private, name) = match text.split_once("://") {
             Some(("ipc", name)) => (false, name),
             Some(("memory", name)) => (true, name),
@@ -24,7 +40,28 @@ impl Address {
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_plain) {
             return Err(Error::Address("a name has 1 to 64 letters, digits and . _ - /"));
         }
-        Ok(Self { private, name: name.into() })
+        let share = query.map_or(Ok(Share::Owner), Share::parse)?;
+        let address = Self { private, name: name.into(), share };
+        if query.is_some() && address.path().is_none() {
+            return Err(Error::Address("only a path is shared: ipc:///run/name?share=group"));
+        }
+        Ok(address)
+    }
+
+    /// The path, if it is one.
+    pub(crate) fn path(&self) -> Option<&str> {
+        (!self.private && self.name.starts_with('/')).then_some(&*self.name)
+    }
+}
+
+impl Share {
+    fn parse(query: &str) -> Result<Self, Error> {
+        match query {
+            "share=owner" => Ok(Self::Owner),
+            "share=group" => Ok(Self::Group),
+            "share=everyone" => Ok(Self::Everyone),
+            _ => Err(Error::Address("after ? comes share=owner, share=group or share=everyone")),
+        }
     }
 }
 
@@ -47,6 +84,20 @@ mod tests {
             ["", "ticks", "tcp://a", "ipc://", "ipc://a b", "ipc://\u{0}", "ipc://ä", &long]
         {
             assert_eq!(Address::parse(wrong).unwrap_err().code(), "address", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn paths_may_be_shared() {
+        let at = |text| Address::parse(text).map(|at| (at.path().map(str::to_owned), at.share));
+        let path = Some("/run/a".to_owned());
+        assert_eq!(at("ipc:///run/a"), Ok((path.clone(), Share::Owner)));
+        assert_eq!(at("ipc:///run/a?share=owner"), Ok((path.clone(), Share::Owner)));
+        assert_eq!(at("ipc:///run/a?share=group"), Ok((path.clone(), Share::Group)));
+        assert_eq!(at("ipc:///run/a?share=everyone"), Ok((path, Share::Everyone)));
+        assert_eq!(at("memory:///run/a"), Ok((None, Share::Owner)));
+        for wrong in ["ipc://a?share=group", "memory:///a?share=group", "ipc:///a?", "ipc:///a?b"] {
+            assert_eq!(at(wrong).unwrap_err().code(), "address", "{wrong}");
         }
     }
 }

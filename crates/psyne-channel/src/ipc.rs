@@ -18,6 +18,7 @@ mod clerk;
 mod hello;
 #[cfg(test)]
 mod hostile;
+mod path;
 mod seat;
 mod socket;
 pub(crate) mod window;

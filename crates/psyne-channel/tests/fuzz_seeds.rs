@@ -1,6 +1,8 @@
 //! Every fuzz target of this crate survives its seeds and some thousand mutations of them, without
 //! nightly. How targets are written: fuzz/README.md.
 
+#![cfg(not(miri))]
+
 #[path = "../../../fuzz/src/channel/mod.rs"]
 #[allow(missing_docs, unreachable_pub, reason = "it is the library of the fuzz workspace")]
 mod channel;

@@ -21,9 +21,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let snapshot = channels::look(true)?;
+    // Who shares a path is part of its address, but not of its name.
+    let name = args.name.split('?').next().unwrap_or_default();
     let is_meant = |channel: &&Channel| {
         let bare = channel.name.split_once("://").map(|(_, bare)| bare);
-        channel.name == args.name || bare == Some(args.name.as_str())
+        channel.name == name || bare == Some(name)
     };
     let found: Vec<&Channel> = snapshot.channels.iter().filter(is_meant).collect();
     if found.is_empty() {

@@ -76,7 +76,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Row>> {
     let note = format!(
         "p50 {p50:.1} ms, {each:.1} KB resident a waiter; from the publisher's last write before \
          the first answer. Floor: p99 of a plain program that sends as many bytes to as many \
-         loopback sockets one by one"
+         loopback sockets one by one; why the goal is out of reach: docs/decisions/0030"
     );
     Ok(vec![Row::of(ROWS[0].0, &[figure], None, &note)])
 }

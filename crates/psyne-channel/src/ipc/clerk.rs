@@ -11,8 +11,8 @@ use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::net::Shutdown;
 
 use super::seat::{Door, Seat};
-use super::socket::{self, system};
-use super::{Member, Offer, Role, window};
+use super::socket::system;
+use super::{Member, Offer, Role, path, window};
 use crate::Error;
 use crate::address::Address;
 use crate::desk::Desk;
@@ -105,7 +105,7 @@ pub(super) fn enter(
 ) -> Result<Member, Error> {
     let clerk = clerk()?;
     let door = match role {
-        Role::Host => Door::Host(socket::listen(address)?),
+        Role::Host => Door::Host(path::listen(address)?),
         Role::Guest => Door::Guest,
     };
     let number = clerk.seat(Seat::new(address, door, offer, desk.clone()))?;

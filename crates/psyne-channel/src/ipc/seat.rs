@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::hello::{Answer, Hello};
+use super::path::Listener;
 use super::socket::{self, Heard};
 use super::{Offer, clerk::Watch};
 use crate::Error;
-use crate::address::Address;
+use crate::address::{Address, Share};
 use crate::desk::{Arrival, Desk, Terms, Wire};
 use crate::observe::{End, OTHERS_MAX, Other, Words};
 use crate::raw::{self, LINE, Region, Rights};
@@ -22,7 +23,7 @@ const SILENT_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) enum Door {
     /// We own the name, and listen.
-    Host(OwnedFd),
+    Host(Listener),
     /// Who owns it is asked again and again, until it refuses us for good.
     Guest,
     /// Nobody will come any more.
@@ -70,7 +71,7 @@ impl Seat {
 
     /// The socket that others connect to.
     pub(super) fn listener(&self) -> Option<&OwnedFd> {
-        if let Door::Host(listener) = &self.door { Some(listener) } else { None }
+        if let Door::Host(listener) = &self.door { Some(&listener.socket) } else { None }
     }
 
     /// Whether the host has to be looked for.
@@ -93,7 +94,7 @@ impl Seat {
 
     fn try_host(&mut self, watch: &mut Watch<'_>) -> Result<bool, Error> {
         let Some(socket) = socket::connect(&self.address)? else { return Ok(false) };
-        let mut contact = Contact::new(socket, watch)?;
+        let mut contact = Contact::new(socket, self.address.share, watch)?;
         let file = self.bring(&mut contact, 0)?;
         let hello = Hello::new(Answer::Welcome, &self.offer, self.resume);
         let file = file.as_ref().or(self.offer.ring.as_ref().map(|ring| &ring.file));
@@ -132,10 +133,10 @@ impl Seat {
 
     /// Lets everybody connect who waits for it.
     pub(super) fn accept(&mut self, watch: &mut Watch<'_>) {
-        let Door::Host(listener) = &self.door else { return };
+        let Some(listener) = self.listener() else { return };
         // Who has nothing to do here is not even spoken to.
         if let Some(socket) = socket::accept(listener)
-            && let Ok(contact) = Contact::new(socket, watch)
+            && let Ok(contact) = Contact::new(socket, self.address.share, watch)
         {
             self.contacts.push(contact);
         }
@@ -339,8 +340,8 @@ impl Seat {
 }
 
 impl Contact {
-    fn new(socket: OwnedFd, watch: &mut Watch<'_>) -> Result<Self, Error> {
-        let (pid, pidfd) = socket::peer(&socket)?;
+    fn new(socket: OwnedFd, share: Share, watch: &mut Watch<'_>) -> Result<Self, Error> {
+        let (pid, pidfd) = socket::peer(&socket, share)?;
         let token = watch.watch(&socket, pidfd.as_ref())?;
         let wire = Arc::new(Wire(socket));
         Ok(Self { token, wire, pid, pidfd, words: None, met: None })

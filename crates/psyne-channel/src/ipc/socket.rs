@@ -1,4 +1,5 @@
-//! Sockets of the rendezvous: abstract names, of which nothing stays when the last process is gone.
+//! Sockets of the rendezvous. Of abstract names nothing stays when the last process is gone; paths
+//! are in `path`.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -13,7 +14,7 @@ use rustix::process::{PidfdFlags, geteuid, getpid, pidfd_open};
 
 use super::hello::{BYTES, Hello};
 use crate::Error;
-use crate::address::Address;
+use crate::address::{Address, Share};
 
 /// Guests that the system keeps until they are accepted: the thread does nothing else for long.
 const BACKLOG: i32 = 64;
@@ -23,8 +24,11 @@ pub(super) fn system(error: Errno) -> Error {
 }
 
 fn address(of: &Address) -> Result<SocketAddrUnix, Error> {
+    if let Some(path) = of.path() {
+        return SocketAddrUnix::new(path).map_err(system);
+    }
     let user = geteuid().as_raw();
-    let Address { private, name } = of;
+    let Address { private, name, .. } = of;
     let name = if *private {
         format!("psyne/{user}/@{}/{name}", getpid().as_raw_nonzero())
     } else {
@@ -33,13 +37,13 @@ fn address(of: &Address) -> Result<SocketAddrUnix, Error> {
     SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(system)
 }
 
-fn open() -> Result<OwnedFd, Error> {
+pub(super) fn open() -> Result<OwnedFd, Error> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(system)
 }
 
-/// Owns the name from now on.
+/// Owns the abstract name from now on.
 ///
 /// # Errors
 /// `Crowded` if somebody does; `System`.
@@ -54,8 +58,13 @@ pub(super) fn listen_at(address: &SocketAddrUnix) -> Result<OwnedFd, Error> {
         Err(Errno::ADDRINUSE) => return Err(Error::Crowded(1)),
         other => other.map_err(system)?,
     }
-    rustix::net::listen(&socket, BACKLOG).map_err(system)?;
+    attend(&socket)?;
     Ok(socket)
+}
+
+/// Lets others connect from now on.
+pub(super) fn attend(socket: &OwnedFd) -> Result<(), Error> {
+    rustix::net::listen(socket, BACKLOG).map_err(system)
 }
 
 /// A connection to who owns the name, if somebody does and has time.
@@ -68,7 +77,18 @@ pub(super) fn connect_to(address: &SocketAddrUnix) -> Result<Option<OwnedFd>, Er
     let socket = open()?;
     match rustix::net::connect(&socket, address) {
         Ok(()) => Ok(Some(socket)),
-        Err(Errno::CONNREFUSED | Errno::AGAIN) => Ok(None),
+        Err(Errno::CONNREFUSED | Errno::AGAIN | Errno::NOENT) => Ok(None),
+        Err(Errno::ACCESS) => Err(Error::Address("its permissions keep this user out")),
+        Err(error) => Err(system(error)),
+    }
+}
+
+/// Whether somebody listens there, with or without time for us.
+pub(super) fn is_kept(at: &Address) -> Result<bool, Error> {
+    match rustix::net::connect(open()?, &address(at)?) {
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Ok(true),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        Err(Errno::ACCESS) => Err(Error::Address("its permissions keep this user out")),
         Err(error) => Err(system(error)),
     }
 }
@@ -82,10 +102,11 @@ pub(super) fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
 /// The process at the other side, and something to watch its end by.
 ///
 /// # Errors
-/// `Address` if it belongs to another user.
-pub(super) fn peer(socket: &OwnedFd) -> Result<(u32, Option<OwnedFd>), Error> {
+/// `Address` if it belongs to another user and the name is not shared: where it is, the system has
+/// asked the path's permissions.
+pub(super) fn peer(socket: &OwnedFd, share: Share) -> Result<(u32, Option<OwnedFd>), Error> {
     let who = rustix::net::sockopt::socket_peercred(socket).map_err(system)?;
-    if who.uid != geteuid() {
+    if share == Share::Owner && who.uid != geteuid() {
         return Err(Error::Address("it belongs to another user"));
     }
     let pid = who.pid.as_raw_nonzero().get().unsigned_abs();

@@ -110,7 +110,7 @@ struct Kept<T> {
     /// Where `children` points: the child again.
     children: Vec<*mut T>,
     buffers: Vec<*const c_void>,
-    _format: CString,
+    _format: Vec<u8>,
     _owner: Option<Arc<dyn Owner>>,
 }
 
@@ -152,7 +152,9 @@ impl<T> Kept<T> {
 fn schema(format: CString, child: Option<Schema>) -> Schema {
     let child = child.map(|child| Box::into_raw(Box::new(child)));
     let n_children = i64::from(child.is_some());
-    let start = format.as_ptr();
+    // A vector: what pointed into a `CString`, a box, would be void once it is moved.
+    let format = format.into_bytes_with_nul();
+    let start = format.as_ptr().cast::<c_char>();
     let (children, buffers) = (Vec::new(), Vec::new());
     let kept = Kept { child, children, buffers, _format: format, _owner: None };
     let (children, _, private) = Box::new(kept).leak();
@@ -179,7 +181,7 @@ fn array(length: i64, data: Option<(*const u8, Arc<dyn Owner>)>, child: Option<A
     let n_buffers = buffers.len() as i64;
     let owner = data.map(|(_, owner)| owner);
     let children = Vec::new();
-    let kept = Kept { child, children, buffers, _format: CString::default(), _owner: owner };
+    let kept = Kept { child, children, buffers, _format: Vec::new(), _owner: owner };
     let (children, buffers, private) = Box::new(kept).leak();
     Array {
         length,

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 /// What tells the other process what to do.
@@ -13,7 +14,12 @@ pub(crate) struct Other(pub(crate) Child);
 impl Other {
     /// Starts one that runs the ignored test `child` of the same file, which asks for its [`job`].
     pub(crate) fn start(words: &[&str]) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
+        Self::spawn(Command::new(std::env::current_exe().unwrap()), words)
+    }
+
+    /// The same by a command that starts this test binary.
+    pub(crate) fn spawn(mut command: Command, words: &[&str]) -> Self {
+        let child = command
             .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
             .env(JOB, words.join(" "))
             .stdin(Stdio::piped())
@@ -41,6 +47,13 @@ impl Other {
             assert!(Instant::now() < deadline, "it met {others} others within a minute");
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// The rest of the first line that begins with `word`.
+    pub(crate) fn says(&mut self, word: &str) -> String {
+        let output = BufReader::new(self.0.stdout.take().unwrap());
+        let line = output.lines().find_map(|line| Some(line.unwrap().strip_prefix(word)?.into()));
+        line.unwrap_or_else(|| panic!("it ended without saying {word:?}"))
     }
 
     /// As kill -9 does, at whatever instruction it is.

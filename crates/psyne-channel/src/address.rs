@@ -15,6 +15,8 @@ pub(crate) struct Address {
     pub(crate) name: String,
     /// Of which users the processes are.
     pub(crate) share: Share,
+    /// Which of its owners, if it has several: each has a socket.
+    pub(crate) place: usize,
 }
 
 /// Whose processes meet.
@@ -41,7 +43,7 @@ impl Address {
             return Err(Error::Address("a name has 1 to 64 letters, digits and . _ - /"));
         }
         let share = query.map_or(Ok(Share::Owner), Share::parse)?;
-        let address = Self { private, name: name.into(), share };
+        let address = Self { private, name: name.into(), share, place: 0 };
         if query.is_some() && address.path().is_none() {
             return Err(Error::Address("only a path is shared: ipc:///run/name?share=group"));
         }
@@ -49,8 +51,21 @@ impl Address {
     }
 
     /// The path, if it is one.
-    pub(crate) fn path(&self) -> Option<&str> {
-        (!self.private && self.name.starts_with('/')).then_some(&*self.name)
+    pub(crate) fn path(&self) -> Option<String> {
+        (!self.private && self.name.starts_with('/')).then(|| self.socket())
+    }
+
+    /// What its socket is called: no name has the letter by which those of one differ.
+    pub(crate) fn socket(&self) -> String {
+        match self.place {
+            0 => self.name.clone(),
+            place => format!("{}#{place}", self.name),
+        }
+    }
+
+    /// The same for another of its owners.
+    pub(crate) fn at(&self, place: usize) -> Self {
+        Self { place, ..self.clone() }
     }
 }
 
@@ -89,7 +104,7 @@ mod tests {
 
     #[test]
     fn paths_may_be_shared() {
-        let at = |text| Address::parse(text).map(|at| (at.path().map(str::to_owned), at.share));
+        let at = |text| Address::parse(text).map(|at| (at.path(), at.share));
         let path = Some("/run/a".to_owned());
         assert_eq!(at("ipc:///run/a"), Ok((path.clone(), Share::Owner)));
         assert_eq!(at("ipc:///run/a?share=owner"), Ok((path.clone(), Share::Owner)));

@@ -10,12 +10,14 @@
 //!   read them is no harm.
 //! - Between two instructions of a receiver nothing is half taken: one that is killed has its
 //!   message or has not. None holds a slot.
+//! - Between processes a receiver says in words of its own what it is about to take, and what it
+//!   has let go of: so its sender knows how much a killed one may have had in hand.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::crowd::Crowd;
 use crate::lanes::{ENDS_MAX, TURN};
-use crate::raw::{LINE, Words, load, prefetch, store};
+use crate::raw::{LINE, Side, Words, load, prefetch, store};
 use crate::sync::{AtomicU64, Ordering};
 use crate::{Config, Error, Message, Reason};
 
@@ -26,14 +28,27 @@ const HEAD_WORDS: usize = 1;
 /// instruction, which the loads after it wait for, so that only one line would be on its way.
 const AHEAD: u64 = 4;
 
-/// What all ends of a queue share.
+/// Claims stay below, so that adding to them never overflows.
+const CLAIM_MAX: u64 = 1 << 62;
+
+/// Looks at a claim that somebody else moved each time: whoever loses so often is lied to.
+const TRIES_MAX: usize = 1 << 20;
+
+const RESTLESS: Error = Error::Corrupt("what is taken changes all the time");
+
+/// Bytes of a slot.
+pub(crate) const fn stride<T: Message>() -> usize {
+    (HEAD_WORDS * 8 + size_of::<T>()).next_multiple_of(LINE)
+}
+
+/// What all ends of a queue in this process share.
 #[derive(Debug)]
 pub(crate) struct Hall {
     pub(crate) senders: Crowd,
     pub(crate) receivers: Crowd,
     pub(crate) config: Config,
     /// The ring of each sender and what was sent on it: its next sender goes on from there.
-    lanes: [Mutex<Option<(Words, u64)>>; ENDS_MAX],
+    lanes: [Mutex<Option<(Ring, u64)>>; ENDS_MAX],
 }
 
 impl Hall {
@@ -44,34 +59,89 @@ impl Hall {
         Ok(Arc::new(Self { senders, receivers, config: config.clone(), lanes }))
     }
 
-    fn lane(&self, index: usize) -> Option<(Words, u64)> {
+    fn lane(&self, index: usize) -> Option<(Ring, u64)> {
         self.lanes[index].lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn keep(&self, index: usize, words: &Words, tail: u64) {
+    /// The ring of sender `index`, with what an earlier one of that number left in it.
+    pub(crate) fn enter<T: Message>(&self, index: usize) -> Result<Out, Error> {
+        let (ring, tail) = match self.lane(index) {
+            Some(lane) => lane,
+            None => {
+                let slots = self.config.exact_slots()?;
+                let words = Words::private(slots, stride::<T>())?;
+                (Ring::over(words, self.senders.claim(index), slots as u64), 0)
+            }
+        };
+        self.keep(index, &ring, tail);
+        self.opened().fetch_or(1 << index, Ordering::Release);
+        Ok(Out::over(ring, tail))
+    }
+
+    /// Leaves the ring of sender `index` to the next of its number.
+    pub(crate) fn leave(&self, index: usize, out: &Out) {
+        self.keep(index, &out.ring, out.tail);
+    }
+
+    fn keep(&self, index: usize, ring: &Ring, tail: u64) {
         let mut lane = self.lanes[index].lock().unwrap_or_else(PoisonError::into_inner);
-        *lane = Some((words.clone(), tail));
+        *lane = Some((ring.clone(), tail));
     }
 
     /// A bit for each lane that ever was opened.
     fn opened(&self) -> &AtomicU64 {
         self.senders.count()
     }
+}
 
-    /// How many messages of a lane were taken.
+/// The word that says how many messages of a ring were taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    words: Words,
+    slot: usize,
+}
+
+impl Claim {
+    /// The first word of a slot that nobody else uses.
+    pub(crate) fn over(words: Words, slot: usize) -> Self {
+        Self { words, slot }
+    }
+
     #[inline]
-    fn claim(&self, index: usize) -> &AtomicU64 {
-        self.senders.word_of(index)
+    fn word(&self) -> &AtomicU64 {
+        &self.words.slot(self.slot)[0]
     }
 }
 
-/// The ring of a sender.
+/// A ring and its claim.
+#[derive(Clone, Debug)]
+pub(crate) struct Ring {
+    words: Words,
+    claim: Claim,
+    slots: u64,
+}
+
+impl Ring {
+    /// Of so many slots, a power of two.
+    pub(crate) fn over(words: Words, claim: Claim, slots: u64) -> Self {
+        Self { words, claim, slots }
+    }
+
+    /// What its sender says of it.
+    pub(crate) fn side(&self) -> &Side {
+        self.words.side()
+    }
+
+    #[inline]
+    fn slot(&self, number: u64) -> &[AtomicU64] {
+        self.words.slot((number & (self.slots - 1)) as usize)
+    }
+}
+
+/// A ring as its sender sees it.
 #[derive(Debug)]
 pub(crate) struct Out {
-    pub(crate) hall: Arc<Hall>,
-    index: usize,
-    words: Words,
-    slots: u64,
+    ring: Ring,
     /// Messages sent.
     tail: u64,
     /// Messages taken, as far as we heard.
@@ -79,97 +149,224 @@ pub(crate) struct Out {
 }
 
 impl Out {
-    /// The ring of sender `index`, with what an earlier one of that number left in it.
-    pub(crate) fn open<T: Message>(hall: &Arc<Hall>, index: usize) -> Result<Self, Error> {
-        let slots = hall.config.exact_slots()?;
-        let stride = (HEAD_WORDS * 8 + size_of::<T>()).next_multiple_of(LINE);
-        let (words, tail) = match hall.lane(index) {
-            Some(lane) => lane,
-            None => (Words::private(slots, stride)?, 0),
-        };
-        hall.keep(index, &words, tail);
-        hall.opened().fetch_or(1 << index, Ordering::Release);
+    /// Goes on after `tail` messages.
+    pub(crate) fn over(ring: Ring, tail: u64) -> Self {
         // What was taken is asked for when there seems to be no room.
-        let head = tail.saturating_sub(slots as u64);
-        Ok(Self { hall: hall.clone(), index, words, slots: slots as u64, tail, head })
-    }
-
-    /// Leaves the ring to the next sender of its number.
-    pub(crate) fn leave(&self) {
-        self.hall.keep(self.index, &self.words, self.tail);
+        let head = tail.saturating_sub(ring.slots);
+        Self { ring, tail, head }
     }
 
     #[inline]
     pub(crate) fn has_room(&mut self, count: u64) -> Result<bool, Error> {
-        if self.slots - (self.tail - self.head) >= count {
+        if self.ring.slots - (self.tail - self.head) >= count {
             return Ok(true);
         }
-        let head = self.hall.claim(self.index).load(Ordering::Acquire);
+        let head = self.ring.claim.word().load(Ordering::Acquire);
         if head < self.head || head > self.tail {
             return Err(Error::Corrupt("receivers took more than there was"));
         }
         self.head = head;
-        Ok(self.slots - (self.tail - self.head) >= count)
-    }
-
-    /// The same, and an error if nobody is left to make room.
-    pub(crate) fn look(&mut self, count: u64) -> Result<bool, Error> {
-        if self.has_room(count)? {
-            return Ok(true);
-        }
-        match self.hall.receivers.is_empty() {
-            true => Err(Error::Closed(Reason::Finished)),
-            false => Ok(false),
-        }
-    }
-
-    #[inline]
-    fn slot(&self, number: u64) -> &[AtomicU64] {
-        self.words.slot((number & (self.slots - 1)) as usize)
+        Ok(self.ring.slots - (self.tail - self.head) >= count)
     }
 
     /// Writes the message that is `ahead` (0 is next). There must be room.
     #[inline]
     pub(crate) fn write<T: Message>(&self, ahead: u64, message: &T) {
-        store(&self.slot(self.tail + ahead)[HEAD_WORDS..], message);
+        store(&self.ring.slot(self.tail + ahead)[HEAD_WORDS..], message);
     }
 
-    /// Hands the next `count` over, which were written, and wakes as many receivers.
-    ///
-    /// # Errors
-    /// `Closed` if there are none.
+    /// Hands the next `count` over, which were written.
     #[inline]
-    pub(crate) fn publish(&mut self, count: u64) -> Result<(), Error> {
+    pub(crate) fn publish(&mut self, count: u64) {
         // Backwards: a receiver that has seen the first need not wait for the others.
         for number in (self.tail..self.tail + count).rev() {
-            self.slot(number)[0].store(number + 1, Ordering::Release);
+            self.ring.slot(number)[0].store(number + 1, Ordering::Release);
         }
         self.tail += count;
-        self.hall.receivers.notify(count)
+        self.ring.side().count().store(self.tail, Ordering::Release);
+    }
+
+    /// Messages that nobody took yet.
+    pub(crate) fn unread(&self) -> u64 {
+        self.tail.saturating_sub(self.ring.claim.word().load(Ordering::Acquire))
     }
 
     /// Slots of the ring.
     #[inline]
     pub(crate) fn slots(&self) -> u64 {
-        self.slots
+        self.ring.slots
+    }
+
+    /// What we say of it.
+    pub(crate) fn side(&self) -> &Side {
+        self.ring.side()
     }
 }
 
-/// One ring as a receiver sees it.
+/// A ring as a receiver sees it.
 #[derive(Debug)]
-struct Lane {
-    index: usize,
-    words: Words,
+pub(crate) struct Take {
+    ring: Ring,
     /// Messages taken by anybody, as far as we heard.
     head: u64,
+    /// Messages that we took.
+    taken: u64,
+    /// Where we say what we take, if our sender is to know of it.
+    own: Option<Words>,
+    /// Whether the sender may wait for what was taken since it was told.
+    news: bool,
 }
 
-/// All rings as a receiver sees them.
+impl Take {
+    /// Goes on where all receivers are.
+    pub(crate) fn over(ring: Ring, own: Option<Words>) -> Self {
+        let head = ring.claim.word().load(Ordering::Acquire).min(CLAIM_MAX);
+        Self { ring, head, taken: 0, own, news: false }
+    }
+
+    /// Slots of the ring.
+    pub(crate) fn slots(&self) -> u64 {
+        self.ring.slots
+    }
+
+    /// Messages that we took.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Whether the sender should be told, since this was last asked.
+    #[inline]
+    pub(crate) fn news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether a message is there that others may have taken meanwhile.
+    #[inline]
+    pub(crate) fn may_have(&mut self) -> Result<bool, Error> {
+        for _ in 0..TRIES_MAX {
+            if self.ring.slot(self.head)[0].load(Ordering::Acquire) == self.head + 1 {
+                return Ok(true);
+            }
+            if self.is_current()? {
+                return Ok(false);
+            }
+        }
+        Err(RESTLESS)
+    }
+
+    /// Whether a message is there that nobody has taken.
+    pub(crate) fn has(&mut self) -> Result<bool, Error> {
+        for _ in 0..TRIES_MAX {
+            if !self.may_have()? {
+                return Ok(false);
+            }
+            if self.is_current()? {
+                return Ok(true);
+            }
+        }
+        Err(RESTLESS)
+    }
+
+    /// Takes the next message; if `busy`, others are expected after it.
+    #[inline]
+    pub(crate) fn one<T: Message>(&mut self, busy: bool) -> Result<Option<T>, Error> {
+        for _ in 0..TRIES_MAX {
+            if !self.may_have()? {
+                return Ok(None);
+            }
+            let message = load(&self.ring.slot(self.head)[HEAD_WORDS..]);
+            if busy {
+                prefetch(self.ring.slot(self.head + AHEAD));
+            }
+            if self.claim(1)? {
+                return Ok(Some(message));
+            }
+        }
+        Err(RESTLESS)
+    }
+
+    /// Takes as many messages as are there and have room in `into`.
+    pub(crate) fn some<T: Message>(&mut self, into: &mut [T]) -> Result<Option<usize>, Error> {
+        for _ in 0..TRIES_MAX {
+            let mut count = 0;
+            for (message, number) in into.iter_mut().zip(self.head..self.head + self.ring.slots) {
+                let slot = self.ring.slot(number);
+                if slot[0].load(Ordering::Acquire) != number + 1 {
+                    break;
+                }
+                *message = load(&slot[HEAD_WORDS..]);
+                count += 1;
+            }
+            if count == 0 && self.is_current()? {
+                return Ok(None);
+            }
+            if count > 0 && self.claim(count)? {
+                return Ok(Some(count as usize));
+            }
+        }
+        Err(RESTLESS)
+    }
+
+    /// What was taken is dealt with.
+    #[inline]
+    pub(crate) fn let_go(&self) {
+        if let Some(own) = &self.own {
+            own.side().count().store(self.taken, Ordering::Release);
+        }
+    }
+
+    /// Says what we took, or are about to: never less.
+    #[inline]
+    fn say(&self, taken: u64) {
+        if let Some(own) = &self.own {
+            own.side().position().store(taken, Ordering::Release);
+        }
+    }
+
+    /// Whether what we heard of the claim is so still.
+    #[inline]
+    fn is_current(&mut self) -> Result<bool, Error> {
+        self.hear(self.ring.claim.word().load(Ordering::Acquire)).map(|news| !news)
+    }
+
+    /// Moves the claim on by `count`, unless somebody did.
+    #[inline]
+    fn claim(&mut self, count: u64) -> Result<bool, Error> {
+        let (before, after) = (self.head, self.head + count);
+        self.say(self.taken + count);
+        let word = self.ring.claim.word();
+        match word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {
+                self.head = after;
+                self.taken += count;
+                let step = (self.ring.slots / 8).max(1);
+                self.news |= before / step != after / step;
+                Ok(true)
+            }
+            Err(now) => {
+                self.say(self.taken);
+                self.hear(now).map(|_| false)
+            }
+        }
+    }
+
+    #[inline]
+    fn hear(&mut self, now: u64) -> Result<bool, Error> {
+        if now < self.head || now > CLAIM_MAX {
+            return Err(Error::Corrupt("a receiver gave back what it had taken"));
+        }
+        let news = now != self.head;
+        self.head = now;
+        Ok(news)
+    }
+}
+
+/// All rings of this process as a receiver sees them.
 #[derive(Debug)]
 pub(crate) struct In {
     hall: Arc<Hall>,
-    slots: u64,
-    lanes: Vec<Lane>,
+    /// By the number of their sender.
+    lanes: Vec<(usize, Take)>,
     /// The lane that was looked at last, and what is left of its turn.
     at: usize,
     turn: u32,
@@ -179,34 +376,36 @@ pub(crate) struct In {
 
 impl In {
     /// For the receiver of this number: receivers begin at different rings.
-    pub(crate) fn open(hall: &Arc<Hall>, index: usize) -> Result<Self, Error> {
-        let slots = hall.config.exact_slots()? as u64;
+    pub(crate) fn open(hall: &Arc<Hall>, index: usize) -> Self {
         let lanes = Vec::with_capacity(1);
-        Ok(Self { hall: hall.clone(), slots, lanes, at: index, turn: 0, known: 0 })
+        Self { hall: hall.clone(), lanes, at: index, turn: 0, known: 0 }
     }
 
-    /// Takes the next message.
+    /// Looks for a ring from which something can be taken, and takes it.
     #[inline]
-    pub(crate) fn take<T: Message>(&mut self) -> Result<Option<T>, Error> {
+    pub(crate) fn find<R>(
+        &mut self,
+        mut take: impl FnMut(&mut Take, bool) -> Result<Option<R>, Error>,
+    ) -> Result<Option<R>, Error> {
         if self.turn > 0 {
             self.turn -= 1;
-            let found = self.take_here();
+            let found = self.take_here(&mut take);
             if !matches!(found, Ok(None)) {
                 return found;
             }
         }
-        self.search(Self::take_here)
+        self.search(take)
     }
 
-    /// Takes as many messages of one sender as are there and have room in `into`.
-    #[inline]
-    pub(crate) fn take_into<T: Message>(&mut self, into: &mut [T]) -> Result<Option<usize>, Error> {
-        self.search(|rings| rings.take_some_here(into))
+    /// The next look begins with the next ring.
+    pub(crate) fn end_turn(&mut self) {
+        self.turn = 0;
     }
 
-    /// Slots of each ring.
-    pub(crate) fn slots(&self) -> u64 {
-        self.slots
+    /// Messages that are there at most.
+    pub(crate) fn slots(&mut self) -> u64 {
+        self.adopt(self.hall.opened().load(Ordering::Acquire));
+        self.lanes.iter().map(|(_, lane)| lane.slots()).sum()
     }
 
     /// Whoever waits for room may go on.
@@ -214,22 +413,29 @@ impl In {
         self.hall.senders.notify_these(u64::MAX);
     }
 
-    /// Whether all senders are gone.
-    pub(crate) fn is_over(&self) -> bool {
-        self.hall.senders.is_empty()
+    /// The same, and `Closed` if there will be nothing.
+    pub(crate) fn look<R>(
+        &mut self,
+        take: impl FnMut(&mut Take, bool) -> Result<Option<R>, Error>,
+    ) -> Result<Option<R>, Error> {
+        let over = self.hall.senders.is_empty();
+        match self.find(take)? {
+            None if over => Err(Error::Closed(Reason::Finished)),
+            found => Ok(found),
+        }
     }
 
-    fn search<T>(
+    fn search<R>(
         &mut self,
-        mut take: impl FnMut(&mut Self) -> Result<Option<T>, Error>,
-    ) -> Result<Option<T>, Error> {
+        mut take: impl FnMut(&mut Take, bool) -> Result<Option<R>, Error>,
+    ) -> Result<Option<R>, Error> {
         let opened = self.hall.opened().load(Ordering::Acquire);
         if opened != self.known {
             self.adopt(opened);
         }
         for _ in 0..self.lanes.len() {
             self.at = (self.at + 1) % self.lanes.len();
-            let found = take(self)?;
+            let found = self.take_here(&mut take)?;
             if found.is_some() {
                 self.turn = TURN - 1;
                 return Ok(found);
@@ -246,90 +452,22 @@ impl In {
         while new != 0 {
             let index = new.trailing_zeros() as usize;
             new &= new - 1;
-            if let Some((words, _)) = self.hall.lane(index) {
-                let head = self.hall.claim(index).load(Ordering::Acquire);
-                self.lanes.push(Lane { index, words, head });
+            if let Some((ring, _)) = self.hall.lane(index) {
+                self.lanes.push((index, Take::over(ring, None)));
             }
         }
     }
 
     #[inline]
-    fn take_here<T: Message>(&mut self) -> Result<Option<T>, Error> {
-        let lane = &mut self.lanes[self.at];
-        loop {
-            let number = lane.head;
-            let slot = lane.words.slot((number & (self.slots - 1)) as usize);
-            if slot[0].load(Ordering::Acquire) != number + 1 {
-                if lane.is_current(&self.hall)? {
-                    return Ok(None);
-                }
-                continue;
-            }
-            let message = load(&slot[HEAD_WORDS..]);
-            if self.turn > 0 {
-                let ahead = (number + AHEAD) & (self.slots - 1);
-                prefetch(lane.words.slot(ahead as usize));
-            }
-            if lane.claim((&self.hall, self.slots), 1)? {
-                return Ok(Some(message));
-            }
+    fn take_here<R>(
+        &mut self,
+        mut take: impl FnMut(&mut Take, bool) -> Result<Option<R>, Error>,
+    ) -> Result<Option<R>, Error> {
+        let (index, lane) = &mut self.lanes[self.at];
+        let found = take(lane, self.turn > 0);
+        if lane.news() {
+            self.hall.senders.notify_these(1 << *index);
         }
-    }
-
-    fn take_some_here<T: Message>(&mut self, into: &mut [T]) -> Result<Option<usize>, Error> {
-        let lane = &mut self.lanes[self.at];
-        loop {
-            let mut count = 0;
-            for (message, number) in into.iter_mut().zip(lane.head..lane.head + self.slots) {
-                let slot = lane.words.slot((number & (self.slots - 1)) as usize);
-                if slot[0].load(Ordering::Acquire) != number + 1 {
-                    break;
-                }
-                *message = load(&slot[HEAD_WORDS..]);
-                count += 1;
-            }
-            if count == 0 && lane.is_current(&self.hall)? {
-                return Ok(None);
-            }
-            if count > 0 && lane.claim((&self.hall, self.slots), count)? {
-                return Ok(Some(count as usize));
-            }
-        }
-    }
-}
-
-impl Lane {
-    /// Whether what we heard of the claim is so still.
-    #[inline]
-    fn is_current(&mut self, hall: &Hall) -> Result<bool, Error> {
-        self.hear(hall.claim(self.index).load(Ordering::Acquire)).map(|news| !news)
-    }
-
-    /// Moves the claim on by `count`, unless somebody did.
-    #[inline]
-    fn claim(&mut self, (hall, slots): (&Hall, u64), count: u64) -> Result<bool, Error> {
-        let (before, after) = (self.head, self.head + count);
-        let claim = hall.claim(self.index);
-        match claim.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => {
-                self.head = after;
-                let step = (slots / 8).max(1);
-                if before / step != after / step {
-                    hall.senders.notify_these(1 << self.index);
-                }
-                Ok(true)
-            }
-            Err(now) => self.hear(now).map(|_| false),
-        }
-    }
-
-    #[inline]
-    fn hear(&mut self, now: u64) -> Result<bool, Error> {
-        if now < self.head {
-            return Err(Error::Corrupt("a receiver gave back what it had taken"));
-        }
-        let news = now != self.head;
-        self.head = now;
-        Ok(news)
+        found
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use crate::claim::Claim;
 use crate::lanes::ENDS_MAX;
 use crate::raw::{self, LINE, Words};
 use crate::sync::{
@@ -66,9 +67,8 @@ impl Crowd {
     }
 
     /// The word that belongs to an end.
-    #[inline]
-    pub(crate) fn word_of(&self, index: usize) -> &AtomicU64 {
-        &self.board.slot(self.base + 1 + index)[0]
+    pub(crate) fn claim(&self, index: usize) -> Claim {
+        Claim::over(self.board.clone(), self.base + 1 + index)
     }
 
     /// What all count together.
@@ -85,6 +85,11 @@ impl Crowd {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.word(HERE).load(Ordering::Acquire) == 0
+    }
+
+    /// How many are there.
+    pub(crate) fn len(&self) -> usize {
+        self.word(HERE).load(Ordering::Acquire).count_ones() as usize
     }
 
     /// A place for one more.

@@ -33,12 +33,25 @@ pub(crate) enum Pattern {
     Request = 6,
     Cast = 7,
     Events = 8,
+    Crowd = 9,
 }
 
 impl Pattern {
     /// Whether one that finished leaves nothing to wait for.
     pub(crate) fn is_pair(self) -> bool {
         matches!(self, Self::Queue | Self::Bytes)
+    }
+
+    /// Whether who has the ring has words for each other side, too.
+    #[cfg(not(any(loom, miri)))]
+    pub(crate) fn has_pairs(self) -> bool {
+        self == Self::Crowd
+    }
+
+    /// Whether one end may look for several that own the name.
+    #[cfg(not(any(loom, miri)))]
+    pub(crate) fn has_places(self) -> bool {
+        self == Self::Crowd
     }
 
     /// Who writes the ring.
@@ -63,8 +76,18 @@ impl Pattern {
     /// What words say first of who begins with message `start`.
     #[cfg(not(any(loom, miri)))]
     pub(crate) fn position(self, start: u64) -> u64 {
-        // That it holds nothing, before it knows what it may.
-        if self == Self::Cast { u64::MAX } else { start }
+        match self {
+            // That it holds nothing, before it knows what it may.
+            Self::Cast => u64::MAX,
+            _ => self.count(start),
+        }
+    }
+
+    /// How many messages that is.
+    #[cfg(not(any(loom, miri)))]
+    pub(crate) fn count(self, start: u64) -> u64 {
+        // Where others take, too, each counts what it took itself.
+        if self == Self::Crowd { 0 } else { start }
     }
 
     /// For observers, in at most 16 letters.
@@ -79,6 +102,7 @@ impl Pattern {
             Self::Request => "request",
             Self::Cast => "broadcast bytes",
             Self::Events => "events",
+            Self::Crowd => "mpmc",
         }
     }
 }
@@ -104,6 +128,13 @@ impl Wire {
     }
 }
 
+/// A ring from which many take: to read, and the claim, which they write.
+#[derive(Debug)]
+pub(crate) struct Stock {
+    pub(crate) ring: Region,
+    pub(crate) claim: Region,
+}
+
 /// Another side that came.
 #[derive(Debug)]
 pub(crate) struct Arrival {
@@ -117,6 +148,8 @@ pub(crate) struct Arrival {
     pub(crate) start: u64,
     /// What else it said, by pattern.
     pub(crate) note: u64,
+    /// Its ring, if its words are not the ring's.
+    pub(crate) stock: Option<Stock>,
     /// To ring for its tasks.
     pub(crate) wire: Arc<Wire>,
 }
@@ -176,6 +209,14 @@ impl Desk {
         let arrival = inner.arrivals.pop_front();
         self.news.store(inner.worth(), Ordering::Release);
         arrival
+    }
+
+    /// Why somebody will not come, said once: others may.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        let mut inner = self.lock();
+        let refusal = inner.refused.take();
+        self.news.store(inner.worth(), Ordering::Release);
+        refusal
     }
 
     /// Whether so many wait that nobody else should be let in.

@@ -23,16 +23,17 @@ mod seat;
 mod socket;
 pub(crate) mod window;
 
+use std::iter;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::address::Address;
-use crate::desk::{Arrival, Desk, Task, Terms};
+use crate::desk::{Arrival, Desk, Pattern, Stock, Task, Terms};
 use crate::ends::{Rx, Tx};
-use crate::raw::{Consumer, Format, LINE, Other, Producer, Region, shared};
-use crate::sync::AtomicU32;
+use crate::raw::{Consumer, Format, LINE, Other, Producer, Region, Rights, shared};
+use crate::sync::{AtomicU32, Ordering};
 use crate::wait::{Signal, vacant};
-use crate::{Config, Error};
+use crate::{Config, Error, observe};
 
 /// A hello as this process would say it; nothing if it is none.
 pub(crate) fn reread(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -48,7 +49,28 @@ pub(crate) struct Ring {
     pub(crate) region: Region,
     pub(crate) file: OwnedFd,
     pub(crate) slots: usize,
+    /// What others write to take from it, if many do.
+    pub(crate) claim: Option<(Region, OwnedFd)>,
 }
+
+impl Ring {
+    /// What others are given of it.
+    fn files(&self) -> impl Iterator<Item = &OwnedFd> {
+        iter::once(&self.file).chain(self.claim.iter().map(|(_, file)| file))
+    }
+
+    /// For observers.
+    fn words(&self) -> observe::Words {
+        let words = observe::Words::of(self.region.side());
+        match &self.claim {
+            Some((claim, _)) => words.with_taken(claim.sequence(0).load(Ordering::Relaxed)),
+            None => words,
+        }
+    }
+}
+
+/// Slots of a claim's region, and bytes of each.
+pub(crate) const CLAIM: (usize, usize) = (1, LINE);
 
 /// What an end brings along.
 #[derive(Debug)]
@@ -66,6 +88,8 @@ pub(crate) struct Offer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Host,
+    /// One of so many that do.
+    HostOf(usize),
     Guest,
 }
 
@@ -85,7 +109,11 @@ impl Drop for Member {
 fn ring(slots: usize, terms: &Terms) -> Result<Ring, Error> {
     let all = slots + terms.pattern.head_slots();
     let (region, file) = shared(all, terms.stride, terms.pattern.rights())?;
-    Ok(Ring { region, file, slots })
+    let claim = match terms.pattern {
+        Pattern::Crowd => Some(shared(CLAIM.0, CLAIM.1, Rights::All)?),
+        _ => None,
+    };
+    Ok(Ring { region, file, slots, claim })
 }
 
 /// The sending end of the queue at an address: a guest, whose messages lie in its own ring.
@@ -198,13 +226,13 @@ impl Visitor {
     }
 }
 
-/// One end for any number of others: the host.
+/// One end for any number of others: their host, or a guest at several.
 #[derive(Debug)]
 pub(crate) struct Host {
     desk: Arc<Desk>,
     /// Rings when somebody comes.
     porch: Arc<Other>,
-    _member: Member,
+    _members: Vec<Member>,
 }
 
 impl Host {
@@ -238,12 +266,57 @@ impl Host {
         Self::enter(address, Offer { terms, ring: None, others_max, note: 0 }, signal)
     }
 
+    /// Opens the first free of so many places at a name, for at most so many others, all of which
+    /// are given its ring of `slots` to read and its claim to write.
+    ///
+    /// # Errors
+    /// `Crowded` if there is none; `Address`, `Memory`, `System`.
+    pub(crate) fn open_among(
+        (address, places): (&str, usize),
+        terms: Terms,
+        (slots, others_max): (usize, usize),
+        signal: &Signal,
+    ) -> Result<(Self, Stock), Error> {
+        let ring = ring(slots, &terms)?;
+        let claim =
+            ring.claim.as_ref().map_or_else(|| ring.region.clone(), |claim| claim.0.clone());
+        let stock = Stock { ring: ring.region.clone(), claim };
+        let offer = Offer { terms, ring: Some(ring), others_max, note: 0 };
+        let (desk, porch) = Self::porch(signal)?;
+        let address = Address::parse(address)?;
+        let member = clerk::enter(&address, Role::HostOf(places), offer, desk.clone())?;
+        Ok((Self { desk, porch, _members: vec![member] }, stock))
+    }
+
+    /// Looks for who owns any of so many places at a name.
+    ///
+    /// # Errors
+    /// `Address`, `Memory`, `System`; what the first says if it refuses.
+    pub(crate) fn seek(
+        (address, places): (&str, usize),
+        terms: Terms,
+        signal: &Signal,
+    ) -> Result<Self, Error> {
+        let (desk, porch) = Self::porch(signal)?;
+        let address = Address::parse(address)?;
+        let enter = |place| {
+            let offer = Offer { terms, ring: None, others_max: 1, note: 0 };
+            clerk::enter(&address.at(place), Role::Guest, offer, desk.clone())
+        };
+        let members: Result<Vec<_>, _> = (0..places).map(enter).collect();
+        Ok(Self { _members: members?, desk, porch })
+    }
+
     fn enter(address: &str, offer: Offer, signal: &Signal) -> Result<Self, Error> {
         let address = Address::parse(address)?;
-        let porch = Arc::new(Other::vacant(0, LINE, vacant())?);
-        let desk = Arc::new(Desk::new(porch.clone(), signal.task()));
+        let (desk, porch) = Self::porch(signal)?;
         let member = clerk::enter(&address, Role::Host, offer, desk.clone())?;
-        Ok(Self { desk, porch, _member: member })
+        Ok(Self { desk, porch, _members: vec![member] })
+    }
+
+    fn porch(signal: &Signal) -> Result<(Arc<Desk>, Arc<Other>), Error> {
+        let porch = Arc::new(Other::vacant(0, LINE, vacant())?);
+        Ok((Arc::new(Desk::new(porch.clone(), signal.task())), porch))
     }
 
     /// Whether somebody came.
@@ -256,6 +329,11 @@ impl Host {
     #[inline]
     pub(crate) fn next(&self) -> Option<Arrival> {
         if self.has_news() { self.desk.next() } else { None }
+    }
+
+    /// Why somebody who owns a place refused us, said once.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.desk.refusal()
     }
 
     /// Counts who came.

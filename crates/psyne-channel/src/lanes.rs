@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::desk::{Arrival, Task};
 use crate::ipc::Host;
 use crate::raw::{self, Side};
-use crate::sync::{AtomicU32, Mutex, Ordering, fence};
-use crate::wait::{self, End, Fate, Link, Signal, Sleeper, fate, is_gone};
+use crate::sync::{AtomicU32, Mutex, Ordering, fence, light_fence};
+use crate::wait::{self, End, Fate, Link, Signal, Sleeper, fate, is_awake, is_gone};
 use crate::{Config, Error, Reason};
 
 /// Most others of one end. Sleeping passes a bell of each to the system, which takes 128
@@ -33,6 +33,10 @@ pub(crate) trait Lane: End {
     fn parts(&mut self) -> (&mut Link, &Side, &Side);
     /// Says what was taken, if that is news to the far end.
     fn tell(&mut self) -> bool;
+    /// Messages that a far end that died may have had in hand.
+    fn lost(&self) -> u64 {
+        0
+    }
 }
 
 /// Where new lanes are left for the end that will look at them.
@@ -134,6 +138,8 @@ pub(crate) struct Lanes<L> {
     changes: u32,
     /// What the lanes were told last: a new one has to hear it.
     said: Cell<u32>,
+    /// Messages that far ends that died may have had in hand.
+    lost: u64,
 }
 
 impl<L: Lane> Lanes<L> {
@@ -154,24 +160,17 @@ impl<L: Lane> Lanes<L> {
         Ok((lanes, mail))
     }
 
-    /// The same for lanes of other processes.
-    ///
-    /// # Errors
-    /// `Config`.
-    pub(crate) fn behind(
-        door: Door<L>,
-        config: &Config,
-        signal: &mut Signal,
-    ) -> Result<Self, Error> {
-        let lanes = Self::of(Source::Door(door), lanes_max(config)?);
+    /// The same for at most so many lanes of other processes.
+    pub(crate) fn behind(door: Door<L>, lanes_max: usize, signal: &mut Signal) -> Self {
+        let lanes = Self::of(Source::Door(door), lanes_max);
         signal.open(&lanes);
-        Ok(lanes)
+        lanes
     }
 
     fn of(source: Source<L>, lanes_max: usize) -> Self {
         let all = Vec::with_capacity(lanes_max);
         let (unsaid, said) = (VecDeque::new(), Cell::new(0));
-        Self { all, lanes_max, at: 0, turn: 0, source, unsaid, changes: 0, said }
+        Self { all, lanes_max, at: 0, turn: 0, source, unsaid, changes: 0, said, lost: 0 }
     }
 
     /// Whether a lane has something; then that is the [`current`](Self::current) one.
@@ -247,14 +246,86 @@ impl<L: Lane> Lanes<L> {
         }
     }
 
+    /// The lane that was looked at last, if there is any.
+    #[inline]
+    pub(crate) fn last(&self) -> Option<&L> {
+        self.all.get(self.at)
+    }
+
+    /// All lanes that are known.
+    pub(crate) fn all(&self) -> &[L] {
+        &self.all
+    }
+
+    /// The same to change.
+    pub(crate) fn all_mut(&mut self) -> &mut [L] {
+        &mut self.all
+    }
+
+    /// Whether the current lane's turn goes on.
+    #[inline]
+    pub(crate) fn is_busy(&self) -> bool {
+        self.turn > 0
+    }
+
+    /// The next look begins with the next lane.
+    pub(crate) fn end_turn(&mut self) {
+        self.turn = 0;
+    }
+
+    /// Messages that far ends that died may have had in hand.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// What is to be said of a far end that is gone.
+    #[inline]
+    pub(crate) fn unsaid(&mut self) -> Option<Error> {
+        if self.unsaid.is_empty() { None } else { self.unsaid.pop_front() }
+    }
+
+    /// After `count` things were published that any far end may take: wakes as many of those that
+    /// sleep.
+    #[inline]
+    pub(crate) fn wake(&mut self, count: u64) {
+        light_fence();
+        if self.has_news() || !self.all.iter().all(|lane| is_awake(lane.sides().1)) {
+            self.wake_slowly(count);
+        }
+    }
+
+    #[cold]
+    fn wake_slowly(&mut self, mut count: u64) {
+        fence(Ordering::SeqCst);
+        self.adopt();
+        let mut gone = false;
+        for lane in &mut self.all {
+            let (link, ours, theirs) = lane.parts();
+            match is_gone(theirs) {
+                true => gone = true,
+                false if count > 0 => {
+                    count -= u64::from(link.wake(ours, theirs).unwrap_or_default());
+                }
+                false => {}
+            }
+        }
+        if gone {
+            self.forget_ended();
+        }
+    }
+
+    #[inline]
+    fn has_news(&self) -> bool {
+        match &self.source {
+            Source::Mail { mail, seen } => mail.posted.load(Ordering::Acquire) != *seen,
+            Source::Door(door) => door.host.has_news(),
+        }
+    }
+
     /// Takes in what came.
     #[inline]
     fn adopt(&mut self) {
-        let news = match &self.source {
-            Source::Mail { mail, seen } => mail.posted.load(Ordering::Acquire) != *seen,
-            Source::Door(door) => door.host.has_news(),
-        };
-        if news {
+        if self.has_news() {
             self.adopt_new();
         }
     }
@@ -272,7 +343,9 @@ impl<L: Lane> Lanes<L> {
             }
             Source::Door(Door { host, enter }) => {
                 let came = std::iter::from_fn(|| host.next()).take(room);
-                came.filter_map(enter).collect()
+                let came: Vec<L> = came.filter_map(enter).collect();
+                self.unsaid.extend(host.refusal());
+                came
             }
         };
         for lane in &new {
@@ -290,6 +363,9 @@ impl<L: Lane> Lanes<L> {
             let lane = &mut self.all[index];
             if is_gone(lane.sides().1) && matches!(lane.has(), Ok(false)) {
                 let fate = fate(lane.sides().1);
+                if matches!(fate, Fate::Died(_)) {
+                    self.lost += lane.lost();
+                }
                 self.remove(index);
                 self.note(&fate);
             }
@@ -341,7 +417,11 @@ impl<L: Lane> Lanes<L> {
     }
 }
 
-fn lanes_max(config: &Config) -> Result<usize, Error> {
+/// Most senders of one receiver, or clients of a server.
+///
+/// # Errors
+/// `Config`.
+pub(crate) fn lanes_max(config: &Config) -> Result<usize, Error> {
     if config.senders_max == 0 || config.senders_max > ENDS_MAX {
         return Err(Error::Config("senders_max is not between 1 and 64"));
     }

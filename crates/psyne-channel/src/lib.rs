@@ -23,6 +23,7 @@ mod policy;
 #[allow(unsafe_code)]
 mod raw;
 mod sync;
+mod team;
 mod wait;
 #[cfg(not(any(loom, miri)))]
 mod watch;

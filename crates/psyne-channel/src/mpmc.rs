@@ -3,6 +3,7 @@
 
 use core::ops::{Deref, DerefMut};
 
+use crate::lanes::lanes_max;
 pub use crate::spmc::{Batch, Drain, Receiver};
 use crate::{Config, Error, Message, spmc};
 
@@ -12,7 +13,7 @@ use crate::{Config, Error, Message, spmc};
 /// `Config` or `Memory`.
 pub fn channel<T: Message>(config: &Config) -> Result<(Sender<T>, Receiver<T>), Error> {
     let (queue, receiver) = spmc::open(config, config.senders_max)?;
-    Ok((Sender { queue }, receiver))
+    Ok((Sender { queue, at: None }, receiver))
 }
 
 /// An end that sends: a [`spmc::Sender`] that others can stand beside. The channel is closed when
@@ -20,15 +21,32 @@ pub fn channel<T: Message>(config: &Config) -> Result<(Sender<T>, Receiver<T>), 
 #[derive(Debug)]
 pub struct Sender<T: Message> {
     queue: spmc::Sender<T>,
+    /// Where it was opened, if at an address.
+    at: Option<(String, Config)>,
 }
 
 impl<T: Message> Sender<T> {
+    /// A sender at an address, one of `config.senders_max`, for at most `config.receivers_max`
+    /// receivers, which come by [`Receiver::open`] at any time. Messages wait in its ring, which
+    /// ends with it.
+    ///
+    /// # Errors
+    /// `Crowded`; `Address`, `Config`, `Memory`, `System`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let queue = spmc::Sender::open_among((address, lanes_max(config)?), config)?;
+        Ok(Self { queue, at: Some((address.into(), config.clone())) })
+    }
+
     /// Another sender to the same receivers, with a ring of its own.
     ///
     /// # Errors
-    /// `Crowded`: there are `Config::senders_max`. `Memory`.
+    /// `Crowded`: there are `Config::senders_max`. `Memory`, `System`.
     pub fn try_clone(&self) -> Result<Self, Error> {
-        Ok(Self { queue: self.queue.beside()? })
+        match (self.queue.beside(), &self.at) {
+            (Some(queue), _) => Ok(Self { queue: queue?, at: None }),
+            (None, Some((address, config))) => Self::open(address, config),
+            (None, None) => unreachable!("who is at an address knows it"),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::desk::{Pattern, Terms};
 use crate::ends::{self, Inlet, Stats};
 use crate::ipc::{self, Host};
-use crate::lanes::{Door, Lanes, Mail};
+use crate::lanes::{Door, Lanes, Mail, lanes_max};
 use crate::raw::view;
 use crate::wait::Signal;
 use crate::{Config, Error, Message, spsc};
@@ -133,10 +133,10 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// `Crowded` if there is one; `Address`, `Config`, `Memory`, `System`.
     pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
-        let mut signal = Signal::new(config.wait);
+        let (mut signal, lanes_max) = (Signal::new(config.wait), lanes_max(config)?);
         let host = Host::gather(address, terms::<T>(), config.senders_max, &signal)?;
         let enter = |arrival| Inlet::of(arrival, const { spsc::shape::<T>() });
-        let lanes = Lanes::behind(Door { host, enter }, config, &mut signal)?;
+        let lanes = Lanes::behind(Door { host, enter }, lanes_max, &mut signal);
         Ok(Self { lanes, signal, received: 0, _type: PhantomData })
     }
 

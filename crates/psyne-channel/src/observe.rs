@@ -139,6 +139,17 @@ impl Words {
         self.position.max(self.count)
     }
 
+    /// Messages of a queue with many receivers that none of them has taken, if this is its sender.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.count.saturating_sub(self.position)
+    }
+
+    /// The same words of a ring from which so many were taken.
+    pub(crate) fn with_taken(self, position: u64) -> Self {
+        Self { position: position.min(self.count), ..self }
+    }
+
     /// How attentive it is.
     #[must_use]
     pub fn state(&self) -> State {

@@ -27,7 +27,7 @@ use crate::calls::{Asked, Calls, Hatch, Outcome, stride};
 use crate::desk::{Pattern, Terms};
 use crate::ends::Stats;
 use crate::ipc::{Host, Member};
-use crate::lanes::{Door, Lanes, Mail};
+use crate::lanes::{Door, Lanes, Mail, lanes_max};
 use crate::raw::{load, store};
 use crate::sync::AtomicU64;
 use crate::wait::{Signal, Sleeper};
@@ -322,9 +322,9 @@ impl<Q: Message, A: Message> Server<Q, A> {
     }
 
     fn open_on(address: &str, terms: Terms, config: &Config) -> Result<Self, Error> {
-        let mut signal = Signal::new(config.wait);
+        let (mut signal, lanes_max) = (Signal::new(config.wait), lanes_max(config)?);
         let host = Host::gather(address, terms, config.senders_max, &signal)?;
-        let lanes = Lanes::behind(Door { host, enter: Hatch::of }, config, &mut signal)?;
+        let lanes = Lanes::behind(Door { host, enter: Hatch::of }, lanes_max, &mut signal);
         Ok(Self { lanes, signal, served: 0, _type: PhantomData })
     }
 

@@ -2,7 +2,8 @@
 //! whoever is free first.
 //!
 //! Messages are copied in and out: lending a slot would let a receiver that is killed keep it
-//! (docs/decisions/0042).
+//! (docs/decisions/0042). Between processes all can take from one ring, too
+//! (docs/decisions/0072).
 
 use core::future::poll_fn;
 use core::marker::PhantomData;
@@ -10,11 +11,15 @@ use core::task::{Context, Poll};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::claim::{Hall, In, Out};
-use crate::crowd::Waiter;
+use crate::claim::{self, Hall, In, Out, Take};
+use crate::desk::{Pattern, Terms};
 use crate::ends::Stats;
 use crate::policy::{Door, Policy};
-use crate::{Config, Error, Message, Reason};
+use crate::{Config, Error, Message, team};
+
+pub(crate) mod sides;
+
+use sides::{Receivers, Senders};
 
 /// Opens a queue between threads of this process.
 ///
@@ -35,33 +40,64 @@ pub(crate) fn open<T: Message>(
     Ok((Sender::join(&hall)?, receiver))
 }
 
+/// What a name must mean the same by at both ends.
+const fn terms<T: Message>() -> Terms {
+    Terms { pattern: Pattern::Crowd, layout: T::LAYOUT, stride: claim::stride::<T>() }
+}
+
 /// The end that sends. Dropped, it closes the channel; what was sent can still be received.
 #[derive(Debug)]
 pub struct Sender<T: Message> {
     out: Out,
-    member: Waiter,
+    receivers: Receivers,
     policy: Policy,
     sent: u64,
     _type: PhantomData<T>,
 }
 
 impl<T: Message> Sender<T> {
-    fn join(hall: &Arc<Hall>) -> Result<Self, Error> {
-        let member = hall.senders.join(hall.config.wait)?;
-        let out = Out::open::<T>(hall, member.index())?;
-        let policy = Policy::new(&hall.config.full);
-        Ok(Self { out, member, policy, sent: 0, _type: PhantomData })
+    /// The sender at `ipc://name`, for processes of this user, or at `memory://name`, within this
+    /// process, for at most `config.receivers_max` receivers, which come by [`Receiver::open`] at
+    /// any time. Messages wait in the ring, which ends with its sender.
+    ///
+    /// # Errors
+    /// `Crowded` if there is one; `Address`, `Config`, `Memory`, `System`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        Self::open_among((address, 1), config)
     }
 
-    /// Another sender to the same receivers.
-    pub(crate) fn beside(&self) -> Result<Self, Error> {
-        Self::join(&self.out.hall)
+    /// The same as one of so many.
+    pub(crate) fn open_among(at: (&str, usize), config: &Config) -> Result<Self, Error> {
+        let (team, out) = team::Receivers::open(at, const { terms::<T>() }, config)?;
+        Ok(Self::of(out, Receivers::There(team), config))
+    }
+
+    fn join(hall: &Arc<Hall>) -> Result<Self, Error> {
+        let member = hall.senders.join(hall.config.wait)?;
+        let out = hall.enter::<T>(member.index())?;
+        Ok(Self::of(out, Receivers::Here { hall: hall.clone(), member }, &hall.config))
+    }
+
+    fn of(out: Out, receivers: Receivers, config: &Config) -> Self {
+        let policy = Policy::new(&config.full);
+        Self { out, receivers, policy, sent: 0, _type: PhantomData }
+    }
+
+    /// Another sender to the same receivers, if they are of this process.
+    pub(crate) fn beside(&self) -> Option<Result<Self, Error>> {
+        match &self.receivers {
+            Receivers::Here { hall, .. } => Some(Self::join(hall)),
+            Receivers::There(_) => None,
+        }
     }
 
     /// Sends one message; a full ring is treated as the configuration says.
     ///
     /// # Errors
-    /// `Full`, `TimedOut`, `Closed`, `Corrupt`.
+    /// `Full`, `TimedOut`, `Closed`, `Corrupt`. At an address also `PeerDied`, once for each
+    /// receiver whose process died: [`lost`](Self::lost) says what it may have had in hand. There,
+    /// `Closed` is said once each time that the last receiver has finished: who goes on waits for
+    /// others. Nothing was sent then.
     #[inline]
     pub fn send(&mut self, message: T) -> Result<(), Error> {
         self.room(1)?;
@@ -74,7 +110,7 @@ impl<T: Message> Sender<T> {
     /// `Full`, `Closed`, `Corrupt`.
     #[inline]
     pub fn try_send(&mut self, message: T) -> Result<(), Error> {
-        if self.out.look(1)? { self.put(&message) } else { Err(Error::Full) }
+        if self.look()? { self.put(&message) } else { Err(Error::Full) }
     }
 
     /// Sends one message and waits, as a task, as long as it takes.
@@ -82,9 +118,8 @@ impl<T: Message> Sender<T> {
     /// # Errors
     /// `Closed`, `Corrupt`.
     pub async fn send_async(&mut self, message: T) -> Result<(), Error> {
-        let waiting = Waiting(&mut self.member);
-        let mut look = || Ok(self.out.look(1)?.then_some(()));
-        poll_fn(|context| waiting.0.poll(context, &mut look)).await?;
+        let waiting = Waiting(&mut self.receivers, Receivers::forget);
+        poll_fn(|context| waiting.0.poll(&mut self.out, context)).await?;
         drop(waiting);
         self.put(&message)
     }
@@ -112,53 +147,83 @@ impl<T: Message> Sender<T> {
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let (waits, sleeps) = self.member.counts();
+        let (waits, sleeps) = self.receivers.counts();
         Stats { slots: self.sent, refused: self.policy.refused(), waits, sleeps }
+    }
+
+    /// Receivers that are there.
+    pub fn receivers(&mut self) -> usize {
+        self.receivers.count()
+    }
+
+    /// Messages that no receiver has taken yet.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        self.out.unread()
+    }
+
+    /// Messages that receivers which died may have had in hand: taken, and not yet let go by asking
+    /// for the next. They were not given to others. Never more were lost, seldom fewer.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.receivers.lost()
     }
 
     #[inline]
     fn put(&mut self, message: &T) -> Result<(), Error> {
         self.out.write(0, message);
-        self.sent += 1;
-        self.member.kept_up();
-        self.out.publish(1)
+        self.publish(1)
+    }
+
+    #[inline]
+    fn publish(&mut self, count: u64) -> Result<(), Error> {
+        self.sent += count;
+        self.out.publish(count);
+        self.receivers.notify(count)
+    }
+
+    #[inline]
+    fn look(&mut self) -> Result<bool, Error> {
+        self.receivers.look(&mut self.out, 1)
     }
 
     #[inline]
     fn room(&mut self, count: u64) -> Result<(), Error> {
-        if self.out.has_room(count)? { Ok(()) } else { self.make_room(count) }
+        if self.receivers.look(&mut self.out, count)? { Ok(()) } else { self.make_room(count) }
     }
 
     #[cold]
     fn make_room(&mut self, count: u64) -> Result<(), Error> {
-        self.policy.make_room(&mut Wanted { out: &mut self.out, member: &mut self.member, count })
+        let Self { out, receivers, policy, .. } = self;
+        let made = policy.make_room(&mut Wanted { out, receivers, count });
+        if made == Err(Error::Full) {
+            self.out.side().book().lost(self.policy.refused());
+        }
+        made
     }
 }
 
 impl<T: Message> Drop for Sender<T> {
     fn drop(&mut self) {
-        // First, so that whoever has its number next finds the ring as it is.
-        self.out.leave();
-        self.member.leave();
-        self.out.hall.receivers.notify_these(u64::MAX);
+        self.receivers.leave(&self.out);
     }
 }
 
 /// A sender that wants so many slots.
 struct Wanted<'a> {
     out: &'a mut Out,
-    member: &'a mut Waiter,
+    receivers: &'a mut Receivers,
     count: u64,
 }
 
 impl Door for Wanted<'_> {
     fn look(&mut self) -> Result<bool, Error> {
-        self.out.look(self.count)
+        self.receivers.look(self.out, self.count)
     }
 
     fn block(&mut self, time: Option<Duration>) -> Result<(), Error> {
         let limit = time.map(|time| Instant::now() + time);
-        self.member.block(limit, || Ok(self.out.look(self.count)?.then_some(())))
+        self.receivers.block(self.out, self.count, limit)
     }
 }
 
@@ -192,8 +257,7 @@ impl<T: Message> Batch<'_, T> {
     /// `Closed`: there is nobody to receive it.
     #[inline]
     pub fn commit(self) -> Result<(), Error> {
-        self.sender.sent += self.written;
-        self.sender.out.publish(self.written)
+        self.sender.publish(self.written)
     }
 }
 
@@ -201,35 +265,56 @@ impl<T: Message> Batch<'_, T> {
 /// lost.
 #[derive(Debug)]
 pub struct Receiver<T: Message> {
-    input: In,
-    member: Waiter,
-    hall: Arc<Hall>,
+    senders: Senders,
     received: u64,
+    /// Where it was opened, if at an address.
+    at: Option<(String, Config)>,
     _type: PhantomData<T>,
 }
 
 impl<T: Message> Receiver<T> {
+    /// A receiver at an address, where senders come at any time, before it or after: one of
+    /// `receivers_max`, of each sender's configuration. It looks for at most
+    /// `config.senders_max` senders.
+    ///
+    /// # Errors
+    /// `Address`, `Config`, `Memory`, `System`; if a sender is there: `Crowded`,
+    /// `LayoutMismatch`, `PatternMismatch`.
+    pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        let team = team::Senders::open(address, const { terms::<T>() }, config)?;
+        let at = Some((address.into(), config.clone()));
+        Ok(Self { senders: Senders::There(team), received: 0, at, _type: PhantomData })
+    }
+
     fn join(hall: &Arc<Hall>) -> Result<Self, Error> {
         let member = hall.receivers.join(hall.config.wait)?;
-        let input = In::open(hall, member.index())?;
-        Ok(Self { input, member, hall: hall.clone(), received: 0, _type: PhantomData })
+        let rings = In::open(hall, member.index());
+        let senders = Senders::Here { hall: hall.clone(), rings, member };
+        Ok(Self { senders, received: 0, at: None, _type: PhantomData })
     }
 
     /// Another receiver beside this one.
     ///
     /// # Errors
-    /// `Crowded`: there are `Config::receivers_max`.
+    /// `Crowded`: there are `Config::receivers_max`. At an address those of [`open`](Self::open).
     pub fn try_clone(&self) -> Result<Self, Error> {
-        Self::join(&self.hall)
+        match (&self.senders, &self.at) {
+            (_, Some((address, config))) => Self::open(address, config),
+            (Senders::Here { hall, .. }, None) => Self::join(hall),
+            (Senders::There(_), None) => unreachable!("who is at an address knows it"),
+        }
     }
 
-    /// Waits for the next message.
+    /// Waits for the next message. The one before counts as dealt with.
     ///
     /// # Errors
-    /// `Closed` after the last message of the last sender; `Corrupt`.
+    /// `Closed` after the last message of the last sender; `Corrupt`. At an address also
+    /// `PeerDied`, once for each sender whose process died, after its last message. There,
+    /// `Closed` is said once each time that the last sender has finished, and `Corrupt` once for
+    /// each that broke the protocol: who goes on waits for others.
     #[inline]
     pub fn recv(&mut self) -> Result<T, Error> {
-        match self.input.take()? {
+        match self.senders.find(Take::one)? {
             Some(message) => Ok(self.count(message)),
             None => self.wait(None),
         }
@@ -238,7 +323,7 @@ impl<T: Message> Receiver<T> {
     /// Waits for the next message for so long.
     ///
     /// # Errors
-    /// `TimedOut`, `Closed`, `Corrupt`.
+    /// Those of [`recv`](Self::recv), `TimedOut`.
     pub fn recv_timeout(&mut self, time: Duration) -> Result<T, Error> {
         self.wait(Some(time))
     }
@@ -246,33 +331,33 @@ impl<T: Message> Receiver<T> {
     /// The next message, if one is there.
     ///
     /// # Errors
-    /// `Closed`, `Corrupt`.
+    /// Those of [`recv`](Self::recv).
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<T>, Error> {
-        match self.input.take()? {
-            Some(message) => Ok(Some(self.count(message))),
-            None => self.look_again(),
-        }
+        let found = match self.senders.find(Take::one)? {
+            None => self.senders.find_again(Take::one)?,
+            found => found,
+        };
+        Ok(found.map(|message| self.count(message)))
     }
 
     /// Waits for messages and takes as many of one sender as are there and fit: how many. One claim
     /// for all of them.
     ///
     /// # Errors
-    /// `Closed`, `Corrupt`.
+    /// Those of [`recv`](Self::recv).
     #[inline]
     pub fn recv_into(&mut self, into: &mut [T]) -> Result<usize, Error> {
         if into.is_empty() {
             return Ok(0);
         }
-        let count = match self.input.take_into(into)? {
+        self.senders.end_turn();
+        let mut take = |take: &mut Take, _| take.some(into);
+        let count = match self.senders.find(&mut take)? {
             Some(count) => count,
-            None => {
-                self.input.tell();
-                let take = |input: &mut In| input.take_into(into);
-                self.member.block(None, look(&mut self.input, take))?
-            }
+            None => self.senders.block(None, take)?,
         };
+        self.senders.end_turn();
         self.received += count as u64;
         Ok(count)
     }
@@ -280,11 +365,10 @@ impl<T: Message> Receiver<T> {
     /// Waits for the next message, as a task.
     ///
     /// # Errors
-    /// `Closed`, `Corrupt`.
+    /// Those of [`recv`](Self::recv).
     pub async fn recv_async(&mut self) -> Result<T, Error> {
-        let waiting = Waiting(&mut self.member);
-        let input = &mut self.input;
-        let message = poll_fn(|context| waiting.0.poll(context, look(input, In::take))).await?;
+        let waiting = Waiting(&mut self.senders, Senders::forget);
+        let message = poll_fn(|context| waiting.0.poll(context, Take::one)).await?;
         drop(waiting);
         Ok(self.count(message))
     }
@@ -293,73 +377,61 @@ impl<T: Message> Receiver<T> {
     /// the receiver or receive otherwise: it may have been woken for a message.
     ///
     /// # Errors
-    /// `Closed`, `Corrupt`.
+    /// Those of [`recv`](Self::recv).
     pub fn poll_recv(&mut self, context: &Context<'_>) -> Poll<Result<T, Error>> {
-        let polled = self.member.poll(context, look(&mut self.input, In::take));
+        let polled = self.senders.poll(context, Take::one);
+        if polled.is_ready() {
+            self.senders.settle();
+        }
         polled.map_ok(|message| self.count(message))
     }
 
-    /// Every message that is there, claimed one by one; it ends after a ring full.
+    /// Ready when a message is there, which another receiver may take first; else the task is woken
+    /// when one comes. As [`poll_recv`](Self::poll_recv), who is told has to receive.
+    ///
+    /// # Errors
+    /// Those of [`recv`](Self::recv).
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.senders.poll(context, |take, _| Ok(take.has()?.then_some(())))
+    }
+
+    /// Every message that is there, claimed one by one; it ends after as many as the rings hold.
     pub fn drain(&mut self) -> Drain<'_, T> {
-        Drain { left: self.input.slots(), receiver: self }
+        Drain { left: self.senders.slots(), receiver: self }
     }
 
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let (waits, sleeps) = self.member.counts();
+        let (waits, sleeps) = self.senders.counts();
         Stats { slots: self.received, refused: 0, waits, sleeps }
     }
 
     #[inline]
     fn count(&mut self, message: T) -> T {
         self.received += 1;
-        self.member.kept_up();
         message
     }
 
     fn wait(&mut self, time: Option<Duration>) -> Result<T, Error> {
-        self.input.tell();
         let limit = time.map(|time| Instant::now() + time);
-        let message = self.member.block(limit, look(&mut self.input, In::take))?;
+        let message = self.senders.block(limit, Take::one)?;
         Ok(self.count(message))
-    }
-
-    /// Nothing there: a good moment to say so, and to see whether anybody is left.
-    fn look_again(&mut self) -> Result<Option<T>, Error> {
-        self.input.tell();
-        let found = look(&mut self.input, In::take)()?;
-        Ok(found.map(|message| self.count(message)))
-    }
-}
-
-/// Looks for something, and says `Closed` if there will be nothing.
-fn look<R>(
-    input: &mut In,
-    mut take: impl FnMut(&mut In) -> Result<Option<R>, Error>,
-) -> impl FnMut() -> Result<Option<R>, Error> {
-    move || {
-        let over = input.is_over();
-        match take(input)? {
-            None if over => Err(Error::Closed(Reason::Finished)),
-            found => Ok(found),
-        }
     }
 }
 
 impl<T: Message> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.member.leave();
-        self.input.tell();
+        self.senders.leave();
     }
 }
 
 /// A task that waits. Dropped, it is no longer woken, and another in its place if it was.
-struct Waiting<'a>(&'a mut Waiter);
+struct Waiting<'a, W>(&'a mut W, fn(&mut W));
 
-impl Drop for Waiting<'_> {
+impl<W> Drop for Waiting<'_, W> {
     fn drop(&mut self) {
-        self.0.forget();
+        (self.1)(self.0);
     }
 }
 
@@ -377,7 +449,7 @@ impl<T: Message> Iterator for Drain<'_, T> {
     #[inline]
     fn next(&mut self) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
-        let message = self.receiver.input.take().ok().flatten()?;
+        let message = self.receiver.senders.find(Take::one).ok().flatten()?;
         Some(self.receiver.count(message))
     }
 }

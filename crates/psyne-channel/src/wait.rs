@@ -209,13 +209,21 @@ impl Link {
     #[cold]
     fn notify_slowly(&mut self, ours: &Side, theirs: &Side) -> Result<(), Error> {
         fence(Ordering::SeqCst);
+        self.wake(ours, theirs).map(drop)
+    }
+
+    /// Wakes the other side if it sleeps and was not rung for yet: whether it was so.
+    ///
+    /// # Errors
+    /// `Closed` if it is gone.
+    pub(crate) fn wake(&mut self, ours: &Side, theirs: &Side) -> Result<bool, Error> {
         let word = theirs.attention().load(Ordering::Relaxed);
         match word & STATE {
             GONE => return Err(Error::Closed(Reason::Finished)),
             ASLEEP if word != self.rang => self.ring(ours, word),
-            _ => {}
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn ring(&mut self, ours: &Side, word: u32) {
@@ -600,7 +608,7 @@ impl Signal {
     }
 
     /// Ends the sleep of a task.
-    fn rise(&mut self, end: &impl Sleeper) {
+    pub(crate) fn rise(&mut self, end: &impl Sleeper) {
         if self.drowsy {
             *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = None;
             end.say(DROWSY);
@@ -664,6 +672,12 @@ pub(crate) fn dead(pid: u32) -> u32 {
 /// The word in the place of a side that has not come yet.
 pub(crate) fn vacant() -> u32 {
     GONE | VACANT << STATE_BITS
+}
+
+/// Whether a side looks for itself.
+#[inline]
+pub(crate) fn is_awake(side: &Side) -> bool {
+    side.attention().load(Ordering::Relaxed) == AWAKE
 }
 
 /// Whether a side is gone.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::{Error, Message, broadcast, bytes, event, latest, mpsc, spsc};
+use crate::{Error, Message, broadcast, bytes, event, latest, mpsc, spmc, spsc};
 
 /// An end that can say when receiving is worth it.
 pub trait Ready {
@@ -29,6 +29,7 @@ macro_rules! ready {
 }
 ready!(spsc::Receiver<T>, T);
 ready!(mpsc::Receiver<T>, T);
+ready!(spmc::Receiver<T>, T);
 ready!(broadcast::Receiver<T>, T);
 ready!(latest::Reader<T>, T);
 ready!(bytes::Receiver);

@@ -13,8 +13,8 @@ use std::time::Duration;
 use process::name;
 use psyne_channel::broadcast::bytes as cast;
 use psyne_channel::{
-    Config, Error, Full, Message, Reason, Wait, broadcast, bytes, event, latest, mpsc, request,
-    spsc,
+    Config, Error, Full, Message, Reason, Wait, broadcast, bytes, event, latest, mpmc, mpsc,
+    request, spsc,
 };
 
 const FINISHED: Error = Error::Closed(Reason::Finished);
@@ -25,6 +25,8 @@ type Wide = [u64; 12];
 trait Transport {
     fn queue<T: Message>(config: &Config) -> (spsc::Sender<T>, spsc::Receiver<T>);
     fn many(config: &Config) -> (mpsc::Sender<Wide>, mpsc::Receiver<Wide>);
+    /// With two senders and two receivers that know each other.
+    fn crowd(config: &Config) -> ([mpmc::Sender<Wide>; 2], [mpmc::Receiver<Wide>; 2]);
     fn calls(config: &Config) -> request::Ends<u64, Wide>;
     fn strings(config: &Config) -> (bytes::Sender, bytes::Receiver);
     /// With one receiver that blocks, then one that skips.
@@ -45,6 +47,12 @@ impl Transport for Pair {
 
     fn many(config: &Config) -> (mpsc::Sender<Wide>, mpsc::Receiver<Wide>) {
         mpsc::channel(config).unwrap()
+    }
+
+    fn crowd(config: &Config) -> ([mpmc::Sender<Wide>; 2], [mpmc::Receiver<Wide>; 2]) {
+        let (sender, receiver) = mpmc::channel(config).unwrap();
+        let others = (sender.try_clone().unwrap(), receiver.try_clone().unwrap());
+        ([sender, others.0], [receiver, others.1])
     }
 
     fn calls(config: &Config) -> request::Ends<u64, Wide> {
@@ -112,6 +120,19 @@ impl<const IPC: bool, const EARLY: bool> Transport for Named<IPC, EARLY> {
         let at = address(IPC);
         let tx = || mpsc::Sender::open(&at, config).unwrap();
         both(EARLY, tx, || mpsc::Receiver::open(&at, config).unwrap())
+    }
+
+    fn crowd(config: &Config) -> ([mpmc::Sender<Wide>; 2], [mpmc::Receiver<Wide>; 2]) {
+        let at = address(IPC);
+        let tx = || [(); 2].map(|()| mpmc::Sender::open(&at, config).unwrap());
+        let rx = || [(); 2].map(|()| mpmc::Receiver::open(&at, config).unwrap());
+        let (mut senders, receivers) = both(EARLY, tx, rx);
+        for sender in &mut senders {
+            while sender.receivers() < 2 {
+                std::thread::yield_now();
+            }
+        }
+        (senders, receivers)
     }
 
     fn calls(config: &Config) -> request::Ends<u64, Wide> {
@@ -210,6 +231,10 @@ fn queues_say_why_not<X: Transport>() {
     assert_eq!(sender.send(sent), Err(Error::TimedOut));
     assert_eq!(receiver.recv(), Ok(0));
     assert_eq!(receiver.drain().collect::<Vec<_>>(), (1..sent).collect::<Vec<_>>());
+    // It may not have met the receiver yet, and wait longer for that than it was told to wait.
+    while sender.unread().is_ok_and(|unread| unread > 0) {
+        std::thread::yield_now();
+    }
     sender.send(sent).unwrap();
     assert_eq!(receiver.recv(), Ok(sent));
     drop(receiver);
@@ -248,6 +273,54 @@ fn many_senders_keep_their_order<X: Transport>() {
         }
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(receiver.recv(), Err(FINISHED));
+    }
+}
+
+/// Each message reaches one receiver, of each sender in order; the last sender closes.
+fn many_share_a_queue<X: Transport>() {
+    for wait in [Wait::Spin, Wait::Adaptive, Wait::Park] {
+        let (senders, receivers) = X::crowd(&config(wait));
+        let taken = receivers.map(|mut receiver| {
+            std::thread::spawn(move || {
+                let mut taken = Vec::new();
+                loop {
+                    match receiver.recv() {
+                        Ok(message) => taken.push(message),
+                        Err(error) => break assert_eq!(error, FINISHED),
+                    }
+                }
+                taken
+            })
+        });
+        let all = Arc::new(Barrier::new(2));
+        let sent = [0, 1].into_iter().zip(senders).map(|(id, mut sender)| {
+            let all = all.clone();
+            std::thread::spawn(move || {
+                for number in 0..1_000 {
+                    let mut message = [number; 12];
+                    message[0] = id;
+                    sender.send(message).unwrap();
+                }
+                // Nobody leaves before all have come, or that one would close the channel.
+                all.wait();
+            })
+        });
+        let sent: Vec<_> = sent.collect();
+        sent.into_iter().for_each(|thread| thread.join().unwrap());
+        let mut numbers = [Vec::new(), Vec::new()];
+        for taken in taken.map(|thread| thread.join().unwrap()) {
+            let mut next = [0; 2];
+            for message in taken {
+                let (id, number) = (message[0] as usize, message[1]);
+                assert_eq!(message[1..], [number; 11]);
+                assert!(number >= std::mem::replace(&mut next[id], number + 1), "out of order");
+                numbers[id].push(number);
+            }
+        }
+        for mut numbers in numbers {
+            numbers.sort_unstable();
+            assert_eq!(numbers, (0..1_000).collect::<Vec<_>>());
+        }
     }
 }
 
@@ -412,6 +485,11 @@ macro_rules! conforms {
             #[test]
             fn many_to_one() {
                 many_senders_keep_their_order::<$transport>();
+            }
+
+            #[test]
+            fn many_to_many() {
+                many_share_a_queue::<$transport>();
             }
 
             #[test]

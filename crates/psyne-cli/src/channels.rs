@@ -187,7 +187,10 @@ fn state(state: State) -> &'static str {
 /// How far the last receiver is behind its sender, if there is one of each.
 fn lag(group: &Group<'_>) -> Option<u64> {
     let pairs = group.iter().flat_map(|(_, end)| {
-        end.others.iter().map(|other| match end.ring_slots {
+        let shared = end.pattern == "mpmc";
+        end.others.iter().map(move |other| match end.ring_slots {
+            // Each has a part of them.
+            Some(_) if shared => end.words.waiting(),
             Some(_) => end.words.messages().saturating_sub(other.theirs.messages()),
             None => other.theirs.messages().saturating_sub(other.ours.messages()),
         })

@@ -2,6 +2,7 @@
 //! rings for a task, and holds no channel up.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use super::{Member, Offer, Role, path, window};
 use crate::Error;
 use crate::address::Address;
 use crate::desk::Desk;
+use crate::observe::End;
 
 /// How often a guest looks for a host that is not there: a takeover takes no longer, and costs less
 /// than a thousandth of a core while it lasts.
@@ -47,6 +49,20 @@ struct Table {
     /// The seat of each token; a seat's own is that of its listener.
     tokens: HashMap<u64, u64>,
     last: u64,
+}
+
+impl Table {
+    /// What an observer is told: places that one end keeps are one.
+    fn report(&self) -> Vec<End> {
+        let mut ends: HashMap<*const Desk, End> = HashMap::new();
+        for seat in self.seats.values() {
+            match ends.entry(Arc::as_ptr(seat.desk())) {
+                Entry::Vacant(new) => drop(new.insert(seat.report())),
+                Entry::Occupied(end) => end.into_mut().others.extend(seat.report().others),
+            }
+        }
+        ends.into_values().collect()
+    }
 }
 
 /// Where a seat has its sockets watched, and says whose tasks have reason to look.
@@ -104,9 +120,13 @@ pub(super) fn enter(
     desk: Arc<Desk>,
 ) -> Result<Member, Error> {
     let clerk = clerk()?;
-    let door = match role {
-        Role::Host => Door::Host(path::listen(address)?),
-        Role::Guest => Door::Guest,
+    let (door, address) = match role {
+        Role::Host => (Door::Host(path::listen(address)?), address.clone()),
+        Role::HostOf(places) => {
+            let (listener, address) = path::listen_among(address, places)?;
+            (Door::Host(listener), address)
+        }
+        Role::Guest => (Door::Guest, address.clone()),
     };
     let number = clerk.seat(Seat::new(address, door, offer, desk.clone()))?;
     let member = Member(Some(number));
@@ -189,7 +209,7 @@ impl Clerk {
 
     fn keep(&self) {
         let mut events = Vec::with_capacity(EVENTS);
-        let mut sought = Instant::now();
+        let (mut sought, mut round) = (Instant::now(), 0);
         loop {
             let seekers = self.seekers();
             let pause = Timespec::try_from(SEEK).ok().filter(|_| !seekers.is_empty());
@@ -200,8 +220,9 @@ impl Clerk {
                 self.handle(event.data.u64());
             }
             if sought.elapsed() >= SEEK {
-                seekers.into_iter().for_each(|number| self.visit(number, Seat::seek));
-                sought = Instant::now();
+                let seek = |seat: &mut Seat, watch: &mut Watch<'_>| seat.seek_in(round, watch);
+                seekers.into_iter().for_each(|number| self.visit(number, seek));
+                (sought, round) = (Instant::now(), round + 1);
             }
         }
     }
@@ -223,8 +244,7 @@ impl Clerk {
     /// Somebody looks in.
     fn show(&self) {
         let Some(observer) = self.window.as_ref().and_then(window::accept) else { return };
-        let ends = self.table().seats.values().map(Seat::report).collect();
-        window::show(&observer, ends);
+        window::show(&observer, self.table().report());
     }
 
     /// Guests without a host.

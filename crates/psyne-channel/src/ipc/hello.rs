@@ -4,9 +4,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::Offer;
+use super::{CLAIM, Offer};
 use crate::Error;
-use crate::desk::Terms;
+use crate::desk::{Stock, Terms};
 use crate::raw::{LINE, Other, Rights};
 
 /// "psyne" and the version of this exchange and of the words in regions.
@@ -54,6 +54,12 @@ impl Answer {
     }
 }
 
+/// What came with it.
+pub(super) struct Met {
+    pub(super) other: Other,
+    pub(super) stock: Option<Stock>,
+}
+
 /// What is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hello {
@@ -99,28 +105,34 @@ impl Hello {
         offer.ring.as_ref().map_or(self.slots, |ring| ring.slots as u64)
     }
 
-    /// Maps the region that came with it, if both mean the same.
+    /// Maps what came with it, if both mean the same.
     ///
     /// # Errors
     /// `PatternMismatch`, `LayoutMismatch`, `Memory`.
-    pub(super) fn meet(&self, offer: &Offer, file: Option<&OwnedFd>) -> Result<Other, Error> {
+    pub(super) fn meet(&self, offer: &Offer, files: &[OwnedFd]) -> Result<Met, Error> {
         let ours = words(&offer.terms);
         if self.terms[0] != ours[0] {
             return Err(Error::PatternMismatch);
         }
-        let file = file.ok_or(Error::LayoutMismatch)?;
         let ring = (2..=SLOTS_MAX).contains(&self.slots) && self.slots.is_power_of_two();
         let fits = if offer.ring.is_some() { self.slots == 0 } else { ring };
         if self.terms != ours || !fits {
             return Err(Error::LayoutMismatch);
         }
-        match offer.ring {
-            Some(_) => Other::of(file.as_fd(), (0, LINE), Rights::Maker),
-            None => {
-                let Terms { pattern, stride, .. } = offer.terms;
-                let slots = self.slots as usize + pattern.head_slots();
-                Other::of(file.as_fd(), (slots, stride), pattern.rights())
+        let Terms { pattern, stride, .. } = offer.terms;
+        let (slots, rights) = (self.slots as usize + pattern.head_slots(), pattern.rights());
+        let other = |file: &OwnedFd, size, rights| Other::of(file.as_fd(), size, rights);
+        let alone = |other| Met { other, stock: None };
+        match files {
+            [words] if offer.ring.is_some() => other(words, (0, LINE), Rights::Maker).map(alone),
+            [ring] if !pattern.has_pairs() => other(ring, (slots, stride), rights).map(alone),
+            [words, ring, claim] if offer.ring.is_none() && pattern.has_pairs() => {
+                let ring = other(ring, (slots, stride), rights)?.region().clone();
+                let claim = other(claim, CLAIM, Rights::All)?.region().clone();
+                let stock = Some(Stock { ring, claim });
+                Ok(Met { other: other(words, (0, LINE), Rights::Maker)?, stock })
             }
+            _ => Err(Error::LayoutMismatch),
         }
     }
 }

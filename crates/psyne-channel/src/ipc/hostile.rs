@@ -46,7 +46,8 @@ const STRINGS: Layout = Layout { hash: 0, size: 1, align: 1 };
 fn offer(layout: Layout) -> Offer {
     let terms = terms(layout);
     let (region, file) = shared(SLOTS, terms.stride, Rights::Maker).unwrap();
-    Offer { terms, ring: Some(Ring { region, file, slots: SLOTS }), others_max: 1, note: 0 }
+    let ring = Ring { region, file, slots: SLOTS, claim: None };
+    Offer { terms, ring: Some(ring), others_max: 1, note: 0 }
 }
 
 /// Numbers that break things: small ones, great ones, and those around what is expected.
@@ -252,7 +253,8 @@ proptest! {
 /// What a peer of such a pattern would bring, whose messages are lines.
 fn offer_of(terms: Terms, slots: usize) -> Offer {
     let (region, file) = shared(slots, terms.stride, terms.pattern.rights()).unwrap();
-    Offer { terms, ring: Some(Ring { region, file, slots }), others_max: 1, note: slots as u64 }
+    let ring = Ring { region, file, slots, claim: None };
+    Offer { terms, ring: Some(ring), others_max: 1, note: slots as u64 }
 }
 
 /// A host that is what a test makes of it, and its first guest's region.
@@ -264,13 +266,13 @@ fn host(at: &str, terms: Terms) -> std::thread::JoinHandle<(OwnedFd, OwnedFd, Re
                 break guest;
             }
         };
-        let (hello, file) = loop {
-            if let socket::Heard::Hello(hello, file) = socket::hear(guest.as_fd()) {
-                break (hello, file);
+        let (hello, files) = loop {
+            if let socket::Heard::Hello(hello, files) = socket::hear(guest.as_fd()) {
+                break (hello, files);
             }
         };
         let offer = Offer { terms, ring: None, others_max: 1, note: 0 };
-        let theirs = hello.meet(&offer, file.as_ref()).unwrap();
+        let theirs = hello.meet(&offer, &files).unwrap().other;
         let (words, file) = shared(0, LINE, Rights::Maker).unwrap();
         let hello = Hello::new(Answer::Welcome, &offer, 0);
         assert!(socket::say(guest.as_fd(), hello, Some(&file)));
@@ -412,7 +414,7 @@ fn caster(at: &str) -> Region {
     let terms = crate::broadcast::bytes::TERMS;
     let (region, file) = shared(SLOTS + CAST_WORDS, LINE, Rights::Maker).unwrap();
     let listener = socket::listen(&Address::parse(at).unwrap()).unwrap();
-    let ring = Some(Ring { region: region.clone(), file, slots: SLOTS });
+    let ring = Some(Ring { region: region.clone(), file, slots: SLOTS, claim: None });
     let offer = Offer { terms, ring, others_max: 1, note: 0 };
     std::thread::spawn(move || {
         let guest = loop {

@@ -1,6 +1,6 @@
 //! The rendezvous as models see it: there are no other processes.
 
-use crate::desk::{Arrival, Task, Terms};
+use crate::desk::{Arrival, Stock, Task, Terms};
 use crate::ends::{Rx, Tx};
 use crate::raw::{Format, Region};
 use crate::sync::AtomicU32;
@@ -42,6 +42,24 @@ impl Host {
 
     pub(crate) fn gather(_: &str, _: Terms, _: usize, _: &Signal) -> Result<Self, Error> {
         none()
+    }
+
+    pub(crate) fn open_among(
+        _: (&str, usize),
+        _: Terms,
+        _: (usize, usize),
+        _: &Signal,
+    ) -> Result<(Self, Stock), Error> {
+        none()
+    }
+
+    pub(crate) fn seek(_: (&str, usize), _: Terms, _: &Signal) -> Result<Self, Error> {
+        none()
+    }
+
+    #[expect(clippy::unused_self, reason = "it is what the real one has")]
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        None
     }
 
     #[expect(clippy::unused_self, reason = "it is what the real one has")]

@@ -49,7 +49,7 @@ impl Drop for Entry {
 /// `Crowded` if somebody does; `Address` if something else lies there, or the directory is not
 /// there or keeps us out; `System`.
 pub(super) fn listen(at: &Address) -> Result<Listener, Error> {
-    let Some(path) = at.path() else {
+    let Some(path) = &at.path() else {
         return Ok(Listener { _entry: None, socket: socket::listen(at)? });
     };
     let _lock = lock(path)?;
@@ -70,6 +70,21 @@ pub(super) fn listen(at: &Address) -> Result<Listener, Error> {
         let _ = rustix::fs::unlink(&*beside);
     }
     Ok(Listener { _entry: Some(ready?), socket })
+}
+
+/// Owns the first of so many places at a name that nobody has: the listener, and which it is.
+///
+/// # Errors
+/// `Crowded` if all are taken; those of [`listen`].
+pub(super) fn listen_among(at: &Address, places: usize) -> Result<(Listener, Address), Error> {
+    for place in 0..places {
+        let at = at.at(place);
+        match listen(&at) {
+            Err(Error::Crowded(_)) => {}
+            listener => return Ok((listener?, at)),
+        }
+    }
+    Err(Error::Crowded(places))
 }
 
 /// Lets others in who may come, and moves the socket to where they look for it.

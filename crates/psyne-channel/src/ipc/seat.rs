@@ -3,16 +3,16 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use super::hello::{Answer, Hello};
+use super::hello::{Answer, Hello, Met};
 use super::path::Listener;
 use super::socket::{self, Heard};
-use super::{Offer, clerk::Watch};
+use super::{Offer, Ring, clerk::Watch};
 use crate::Error;
 use crate::address::{Address, Share};
 use crate::desk::{Arrival, Desk, Terms, Wire};
 use crate::observe::{End, OTHERS_MAX, Other, Words};
 use crate::raw::{self, LINE, Region, Rights};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, heavy_fence, register_fences};
 use crate::wait::{Link, dead, doze, has_finished, leave};
 
 /// Connections that have not said hello: more of them than of guests is somebody's fault, and the
@@ -60,8 +60,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(address: &Address, door: Door, offer: Offer, desk: Arc<Desk>) -> Self {
-        let address = address.clone();
+    pub(super) fn new(address: Address, door: Door, offer: Offer, desk: Arc<Desk>) -> Self {
         Self { address, door, offer, desk, contacts: Vec::new(), resume: 0, over: false, came: 0 }
     }
 
@@ -77,6 +76,14 @@ impl Seat {
     /// Whether the host has to be looked for.
     pub(super) fn seeks(&self) -> bool {
         matches!(self.door, Door::Guest) && self.contacts.is_empty() && !self.over
+    }
+
+    /// The same where it is one of several places, in some rounds only: the first in each, the next
+    /// in each second one, and so on, so that all of 64 cost as much as five.
+    pub(super) fn seek_in(&mut self, round: usize, watch: &mut Watch<'_>) {
+        if round.is_multiple_of(self.address.place + 1) {
+            self.seek(watch);
+        }
     }
 
     /// Looks for the host, once.
@@ -97,8 +104,8 @@ impl Seat {
         let mut contact = Contact::new(socket, self.address.share, watch)?;
         let file = self.bring(&mut contact, 0)?;
         let hello = Hello::new(Answer::Welcome, &self.offer, self.resume);
-        let file = file.as_ref().or(self.offer.ring.as_ref().map(|ring| &ring.file));
-        if !socket::say(contact.wire.0.as_fd(), hello, file) {
+        let files = file.iter().chain(self.offer.ring.iter().flat_map(Ring::files));
+        if !socket::say(contact.wire.0.as_fd(), hello, files) {
             contact.end(watch);
             return Ok(false);
         }
@@ -113,7 +120,7 @@ impl Seat {
 
     /// Makes our words for another side, unless it reads our ring.
     fn bring(&self, contact: &mut Contact, start: u64) -> Result<Option<OwnedFd>, Error> {
-        if self.offer.ring.is_some() {
+        if self.offer.ring.is_some() && !self.offer.terms.pattern.has_pairs() {
             return Ok(None);
         }
         let (words, file) = raw::shared(0, LINE, Rights::Maker)?;
@@ -127,8 +134,9 @@ impl Seat {
     fn begin(&self, words: &Region, start: u64) {
         let side = words.side();
         doze(side);
-        side.count().store(start, Ordering::Release);
-        side.position().store(self.offer.terms.pattern.position(start), Ordering::Release);
+        let Terms { pattern, .. } = self.offer.terms;
+        side.count().store(pattern.count(start), Ordering::Release);
+        side.position().store(pattern.position(start), Ordering::Release);
     }
 
     /// Lets everybody connect who waits for it.
@@ -159,10 +167,10 @@ impl Seat {
         match socket::hear(self.contacts[at].wire.0.as_fd()) {
             Heard::Nothing => {}
             Heard::End => self.end(at, watch),
-            Heard::Hello(hello, file) if self.listener().is_some() => {
-                self.receive(at, hello, file.as_ref(), watch);
+            Heard::Hello(hello, files) if self.listener().is_some() => {
+                self.receive(at, hello, &files, watch);
             }
-            Heard::Hello(hello, file) => self.received(at, hello, file.as_ref(), watch),
+            Heard::Hello(hello, files) => self.received(at, hello, &files, watch),
         }
     }
 
@@ -173,20 +181,36 @@ impl Seat {
             Ok(false) if contact.pidfd.as_ref().is_some_and(socket::has_ended) => {
                 self.end(at, watch);
             }
-            Ok(true) => watch.wake(&self.desk),
+            Ok(true) => {
+                self.pass_on();
+                watch.wake(&self.desk);
+            }
             Ok(false) => {}
             Err(_) => self.end(at, watch),
         }
     }
 
+    /// One of those who take from one ring was rung for what it did not take, or ended: wakes the
+    /// others that sleep.
+    fn pass_on(&self) {
+        if !self.offer.terms.pattern.has_pairs() {
+            return;
+        }
+        for contact in &self.contacts {
+            if let (Some(words), Some(met)) = (&contact.words, &contact.met) {
+                Link::far(contact.wire.clone()).rouse(words.side(), met.region().side());
+            }
+        }
+    }
+
     /// As host: a guest said hello.
-    fn receive(&mut self, at: usize, hello: Hello, file: Option<&OwnedFd>, watch: &mut Watch<'_>) {
+    fn receive(&mut self, at: usize, hello: Hello, files: &[OwnedFd], watch: &mut Watch<'_>) {
         let token = self.contacts[at].token;
         self.reap(watch);
         let Some(at) = self.contacts.iter().position(|contact| contact.token == token) else {
             return;
         };
-        if let Err(answer) = self.admit(at, hello, file) {
+        if let Err(answer) = self.admit(at, hello, files) {
             let mut no = Hello::new(answer, &self.offer, 0);
             no.note = self.offer.others_max as u64;
             let _ = socket::say(self.contacts[at].wire.0.as_fd(), no, None);
@@ -194,11 +218,11 @@ impl Seat {
         }
     }
 
-    fn admit(&mut self, at: usize, hello: Hello, file: Option<&OwnedFd>) -> Result<(), Answer> {
+    fn admit(&mut self, at: usize, hello: Hello, files: &[OwnedFd]) -> Result<(), Answer> {
         if hello.answer != Answer::Welcome {
             return Err(Answer::OtherPattern);
         }
-        let other = hello.meet(&self.offer, file).map_err(|error| Answer::to(&error))?;
+        let other = hello.meet(&self.offer, files).map_err(|error| Answer::to(&error))?;
         let met = self.contacts.iter().filter(|contact| contact.met.is_some()).count();
         if met >= self.offer.others_max {
             return Err(Answer::Crowded);
@@ -219,8 +243,8 @@ impl Seat {
         welcome.note = self.came;
         self.came += 1;
         // Who is gone already has left messages all the same.
-        let file = words.as_ref().or(self.offer.ring.as_ref().map(|ring| &ring.file));
-        let _ = socket::say(self.contacts[at].wire.0.as_fd(), welcome, file);
+        let files = words.iter().chain(self.offer.ring.iter().flat_map(Ring::files));
+        let _ = socket::say(self.contacts[at].wire.0.as_fd(), welcome, files);
         // Our end last: what it does for who came, it does for one that will hear of us, even if
         // we are killed then. What either publishes before it hears is rung for by `greet`.
         self.meet(at, other, &hello, start);
@@ -228,9 +252,9 @@ impl Seat {
     }
 
     /// As guest: the host answered.
-    fn received(&mut self, at: usize, hello: Hello, file: Option<&OwnedFd>, watch: &mut Watch<'_>) {
+    fn received(&mut self, at: usize, hello: Hello, files: &[OwnedFd], watch: &mut Watch<'_>) {
         let refusal = match hello.answer {
-            Answer::Welcome => match hello.meet(&self.offer, file) {
+            Answer::Welcome => match hello.meet(&self.offer, files) {
                 Ok(other) => {
                     let start = if self.offer.ring.is_some() { self.resume } else { hello.start };
                     if let Some(words) = &self.contacts[at].words {
@@ -249,23 +273,27 @@ impl Seat {
         }
     }
 
-    fn meet(&mut self, at: usize, other: raw::Other, hello: &Hello, start: u64) {
+    fn meet(&mut self, at: usize, who: Met, hello: &Hello, start: u64) {
         let contact = &mut self.contacts[at];
-        let theirs = Arc::new(other);
+        let (theirs, stock) = (Arc::new(who.other), who.stock);
         contact.met = Some(theirs.clone());
         let (ours, wire) = (contact.words.clone(), contact.wire.clone());
         let slots = hello.ring_slots(&self.offer);
         let (met, way) = (theirs.clone(), Link::far(wire.clone()));
         let words = ours.clone();
-        self.desk.put(Arrival { theirs, ours, slots, start, note: hello.note, wire });
+        self.desk.put(Arrival { theirs, ours, slots, start, note: hello.note, stock, wire });
         self.greet(words.as_ref(), &met, way);
     }
 
     /// Wakes who came if it sleeps: it may have met us before we met it, and what our end published
     /// in between was rung for by nobody. After that our end finds the arrival, and rings itself.
     fn greet(&self, words: Option<&Region>, met: &raw::Other, mut way: Link) {
-        let ours = self.offer.ring.as_ref().map(|ring| &ring.region).or(words);
+        let ours = words.or(self.offer.ring.as_ref().map(|ring| &ring.region));
         if let Some(ours) = ours {
+            // Our end finds the arrival from now on, or what it published before can be seen.
+            if register_fences() {
+                heavy_fence();
+            }
             way.rouse(ours.side(), met.region().side());
         }
     }
@@ -287,7 +315,9 @@ impl Seat {
         let side = other.region().side();
         if has_finished(side) {
             // Who has many others goes on; a queue is finished with its one other side.
-            self.over |= self.listener().is_none() || self.offer.terms.pattern.is_pair();
+            let pattern = self.offer.terms.pattern;
+            let alone = self.listener().is_none() && !pattern.has_places();
+            self.over |= alone || pattern.is_pair();
             // It may not have known yet that we sleep.
             other.rouse();
             self.desk.ring();
@@ -297,6 +327,7 @@ impl Seat {
             // Without memory for a page its death stays unknown, and only that.
             let _ = other.bury(dead(contact.pid));
         }
+        self.pass_on();
         watch.wake(&self.desk);
     }
 
@@ -321,7 +352,7 @@ impl Seat {
             layout,
             stride_bytes: stride as u64,
             ring_slots: ring.map(|ring| ring.slots as u64),
-            words: ring.map(|ring| Words::of(ring.region.side())).unwrap_or_default(),
+            words: ring.map(Ring::words).unwrap_or_default(),
             others: others.take(OTHERS_MAX).collect(),
             others_left_out: self.contacts.len().saturating_sub(OTHERS_MAX) as u64,
         }

@@ -19,6 +19,9 @@ use crate::address::{Address, Share};
 /// Guests that the system keeps until they are accepted: the thread does nothing else for long.
 const BACKLOG: i32 = 64;
 
+/// Regions that a hello brings at most: words, a ring and its claim.
+const FILES_MAX: usize = 3;
+
 pub(super) fn system(error: Errno) -> Error {
     Error::System(error.to_string())
 }
@@ -28,8 +31,8 @@ fn address(of: &Address) -> Result<SocketAddrUnix, Error> {
         return SocketAddrUnix::new(path).map_err(system);
     }
     let user = geteuid().as_raw();
-    let Address { private, name, .. } = of;
-    let name = if *private {
+    let name = of.socket();
+    let name = if of.private {
         format!("psyne/{user}/@{}/{name}", getpid().as_raw_nonzero())
     } else {
         format!("psyne/{user}/{name}")
@@ -114,13 +117,17 @@ pub(super) fn peer(socket: &OwnedFd, share: Share) -> Result<(u32, Option<OwnedF
 }
 
 /// Says hello; never waits.
-pub(super) fn say(socket: BorrowedFd<'_>, hello: Hello, file: Option<&OwnedFd>) -> bool {
+pub(super) fn say<'a>(
+    socket: BorrowedFd<'_>,
+    hello: Hello,
+    files: impl IntoIterator<Item = &'a OwnedFd>,
+) -> bool {
     let bytes = hello.to_bytes();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let files = file.map(AsFd::as_fd);
-    if files.is_some() {
-        control.push(SendAncillaryMessage::ScmRights(files.as_slice()));
+    let files: Vec<_> = files.into_iter().map(AsFd::as_fd).collect();
+    if !files.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&files));
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags) == Ok(BYTES)
@@ -130,7 +137,7 @@ pub(super) fn say(socket: BorrowedFd<'_>, hello: Hello, file: Option<&OwnedFd>) 
 #[derive(Debug)]
 pub(super) enum Heard {
     Nothing,
-    Hello(Hello, Option<OwnedFd>),
+    Hello(Hello, Vec<OwnedFd>),
     /// Its end, or what nobody says.
     End,
 }
@@ -138,7 +145,7 @@ pub(super) enum Heard {
 /// The other side's hello, if it is there.
 pub(super) fn hear(socket: BorrowedFd<'_>) -> Heard {
     let mut bytes = [0; BYTES + 1];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut into = [IoSliceMut::new(&mut bytes)];
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
@@ -155,7 +162,7 @@ pub(super) fn hear(socket: BorrowedFd<'_>) -> Heard {
     }
     let whole = !got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
     match Hello::parse(&bytes[..got.bytes.min(BYTES + 1)]) {
-        Some(hello) if whole && files.len() <= 1 => Heard::Hello(hello, files.pop()),
+        Some(hello) if whole => Heard::Hello(hello, files),
         _ => Heard::End,
     }
 }

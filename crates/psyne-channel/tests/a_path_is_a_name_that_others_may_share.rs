@@ -5,6 +5,7 @@
 mod process;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -64,15 +65,14 @@ fn child() {
     match job().as_deref() {
         Some([what, address]) if what == "receive" => {
             let mut receiver = spsc::Receiver::<u64>::open(address, &config()).unwrap();
-            println!("\nready to receive");
+            writeln!(std::io::stdout(), "\nready to receive").unwrap();
             while let Ok(7) = receiver.recv() {}
         }
         Some([what, address]) if what == "send" => {
             let sender = spsc::Sender::<u64>::open(address, &config());
-            match sender.and_then(|mut sender| sender.send(7)) {
-                Ok(()) => println!("\nsaid sent"),
-                Err(error) => println!("\nsaid {error}"),
-            }
+            let sent = sender.and_then(|mut sender| sender.send(7));
+            let said = sent.map_or_else(|error| error.to_string(), |()| "sent".into());
+            writeln!(std::io::stdout(), "\nsaid {said}").unwrap();
         }
         _ => {}
     }

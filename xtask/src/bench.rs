@@ -33,6 +33,8 @@ enum Area {
     Media,
     /// Channels, beside iceoryx2, rtrb, disruptor and others.
     Channel,
+    /// Connections between peers, beside sctp-proto.
+    Net,
 }
 
 const RESULTS: &str = "bench/results";
@@ -46,7 +48,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match args.area {
         Some(Area::Media) => media(args),
         Some(Area::Channel) => channel(args),
-        None => media(args).and_then(|()| channel(args)),
+        Some(Area::Net) => net(args),
+        None => media(args).and_then(|()| channel(args)).and_then(|()| net(args)),
     }
 }
 
@@ -60,6 +63,10 @@ fn media(args: &Args) -> Result<()> {
 
 fn channel(args: &Args) -> Result<()> {
     measure(args, "channel", &["."])
+}
+
+fn net(args: &Args) -> Result<()> {
+    measure(args, "net", &["."])
 }
 
 /// Builds and runs the program of an area: `before` are its arguments before the result's path.

@@ -487,7 +487,9 @@ impl Association {
         repeat.due = true;
         repeat.count += 1;
         if repeat.count > most {
-            self.end(Closed::Silent);
+            // Who asked for the end may have gone as soon as it saw ours coming.
+            let asked = self.phase == Phase::ShutdownAckSent;
+            self.end(if asked { Closed::Remote } else { Closed::Silent });
         }
     }
 

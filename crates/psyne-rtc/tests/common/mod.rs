@@ -105,7 +105,7 @@ impl World {
                 return;
             }
             let lives = self.turn(end);
-            assert!(lives || done(self), "{what}: not within {limit:?}; {self:#?}");
+            assert!(lives || done(self), "{what}: not within {limit:?}; {self:?}");
         }
     }
 

@@ -23,6 +23,7 @@ pub(crate) struct Stock {
     association: Option<(sctp::AssociationHandle, sctp::Association)>,
     packets: VecDeque<Bytes>,
     events: VecDeque<Event>,
+    connected: bool,
     buffer_bytes_max: usize,
 }
 
@@ -52,6 +53,7 @@ impl Stock {
             association: None,
             packets: VecDeque::new(),
             events: VecDeque::new(),
+            connected: false,
             buffer_bytes_max: config.send_buffer_bytes_max,
         }
     }
@@ -69,6 +71,7 @@ impl Stock {
                 }
             }
             while let Some(event) = association.poll() {
+                self.connected |= matches!(event, sctp::Event::Connected);
                 self.events.extend(translate(event));
             }
             let transmit =
@@ -136,7 +139,9 @@ impl Association for Stock {
 
     fn send(&mut self, now: Time, message: Message, delivery: Delivery) -> Result<(), Error> {
         self.advance(now);
-        let (_, association) = self.association.as_mut().ok_or(Error::NotOpen)?;
+        // Before that it refuses, and yet counts the message.
+        let association = self.association.as_mut().filter(|_| self.connected);
+        let (_, association) = association.ok_or(Error::NotOpen)?;
         if association.stream(message.stream).is_err() {
             let opened =
                 association.open_stream(message.stream, sctp::PayloadProtocolIdentifier::Binary);

@@ -1,4 +1,5 @@
-//! Messages from one association to another on a virtual clock: what that costs, and how fast it is.
+//! Messages from one association to another on a virtual clock: what that costs, and how fast it
+//! is.
 
 use std::time::Duration;
 
@@ -51,7 +52,8 @@ fn config(window: usize) -> Config {
     config
 }
 
-/// Sends without a break until `total` bytes have arrived or virtual time is over, and says how many.
+/// Sends without a break until `total` bytes have arrived or virtual time is over, and says how
+/// many.
 fn carry(world: &mut World, total: u64, end: Time) -> u64 {
     let data = Bytes::from(vec![0x5a; MESSAGE_BYTES]);
     let mut arrived = 0;
@@ -93,8 +95,8 @@ pub(crate) fn lossy(who: Who, seed: u64) -> f64 {
     arrived as f64 * 8e-6 / time.as_secs_f64()
 }
 
-/// Mbit per CPU-second of what no association can do without: each byte copied into a packet and out
-/// of it, and its checksum made and looked at.
+/// Mbit per CPU-second of what no association can do without: each byte copied into a packet and
+/// out of it, and its checksum made and looked at.
 pub(crate) fn floor(total: u64) -> f64 {
     let (source, mut packet) = (vec![0x5a_u8; MESSAGE_BYTES], vec![0_u8; 1_200]);
     let mut message = vec![0_u8; MESSAGE_BYTES];

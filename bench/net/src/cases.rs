@@ -78,9 +78,9 @@ fn windows(name: &str, rounds: usize) -> Row {
         goal: Goal::AtMost(15.0),
     });
     let note = format!(
-        "SCTP packets without DTLS under them, 1 ms each way on a virtual clock so that the window is \
-         in flight; without the checksum, as over DTLS (RFC 9653): {}; floor: each byte copied twice \
-         and its CRC32c taken twice",
+        "SCTP packets without DTLS under them, 1 ms each way on a virtual clock so that the window \
+         is in flight; without the checksum, as over DTLS (RFC 9653): {}; floor: each byte copied \
+         twice and its CRC32c taken twice",
         bare.join(", "),
     );
     Row::of(name, &figures, Some(&stock()), &note)
@@ -98,7 +98,7 @@ fn loss(name: &str, rounds: usize) -> Row {
         floor: None,
         goal: Goal::AtLeast(50.0),
     };
-    let note = "SCTP packets without DTLS under them; 20 virtual seconds, a seed a round, 1 % each way, \
-                no bound on the rate";
+    let note = "SCTP packets without DTLS under them; 20 virtual seconds, a seed a round, 1 % each \
+                way, no bound on the rate";
     Row::of(name, &[figure], Some(&stock()), note)
 }

@@ -101,13 +101,13 @@ fn a_shutdown_waits_for_what_is_under_way() {
         for _ in 0..200_000 {
             let mut packets: Vec<(usize, bytes::Bytes)> = Vec::new();
             let mut wakes = Vec::new();
-            for side in 0..2 {
+            for (side, closed) in closed.iter_mut().enumerate() {
                 loop {
                     let end: &mut dyn Association =
                         if side == 0 { &mut first } else { second.as_mut() };
                     match end.poll_output() {
                         Output::Transmit(packet) => packets.push((side, packet)),
-                        Output::Event(Event::Closed(reason)) => closed[side] = Some(reason),
+                        Output::Event(Event::Closed(reason)) => *closed = Some(reason),
                         Output::Event(Event::Message(message)) => got.push(number(&message)),
                         Output::Event(_) => {}
                         Output::Wait(wake) => {

@@ -1,8 +1,8 @@
 //! Fragments become messages, and messages get their order (RFC 9260, 6.5 to 6.9; RFC 8260, 2.1).
 //!
-//! A run is what arrived of one message without a hole. DATA's fragments are neighbours by TSN, those
-//! of I-DATA by their own numbers; with that as position, both are the same work. A fragment that
-//! arrives in turn is copied once, to where its message will be handed over from.
+//! A run is what arrived of one message without a hole. DATA's fragments are neighbours by TSN,
+//! those of I-DATA by their own numbers; with that as position, both are the same work. A fragment
+//! that arrives in turn is copied once, to where its message will be handed over from.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -294,7 +294,8 @@ impl Assembly {
         }
     }
 
-    /// The peer gave up everything up to this TSN: what is incomplete of it stays so (RFC 3758, 3.6).
+    /// The peer gave up everything up to this TSN: what is incomplete of it stays so (RFC 3758,
+    /// 3.6).
     pub(super) fn skip_tsn(&mut self, cumulative: u64) {
         while let Some(entry) = self.runs.first_entry() {
             if *entry.key() > (Space::Tsn, cumulative) {
@@ -304,7 +305,8 @@ impl Assembly {
         }
     }
 
-    /// The peer gave up the stream's ordered messages up to this number, so those after it are next.
+    /// The peer gave up the stream's ordered messages up to this number, so those after it are
+    /// next.
     pub(super) fn skip_ordered(&mut self, id: u16, number: u32, interleaved: bool) {
         let stream = self.streams.entry(id).or_default();
         let number = unwrap(number, interleaved, stream.next);

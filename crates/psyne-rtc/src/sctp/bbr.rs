@@ -2,9 +2,9 @@
 //!
 //! BBR (Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14(5), 2016) in the
 //! form of its third version (draft-ietf-ccwg-bbr), reduced to what a data channel needs. Loss is
-//! evidence of a full queue only above 2 % of what was in flight; Reno and CUBIC take each loss for
-//! one, so at 1 % and 50 ms they are left with about 2 Mbit/s. docs/decisions/0085 argues the choice
-//! and what was left out.
+//! evidence of a full queue only above 2 % of what was in flight; Reno and CUBIC take each loss
+//! for one, so at 1 % and 50 ms they are left with about 2 Mbit/s. docs/decisions/0085 argues the
+//! choice and what was left out.
 
 use core::time::Duration;
 use psyne_core::Time;

@@ -21,8 +21,9 @@ pub struct Config {
     pub repeats_max: u32,
     /// Repetitions of INIT and COOKIE ECHO (RFC 9260, 16: 8).
     pub init_repeats_max: u32,
-    /// Least retransmission timeout. RFC 9260 says a second; probes (RFC 8985, 7) find most losses at
-    /// the tail before it, so it only has to be longer than a peer's delayed acknowledgement (200 ms).
+    /// Least retransmission timeout. RFC 9260 says a second; probes (RFC 8985, 7) find most losses
+    /// at the tail before it, so it only has to be longer than a peer's delayed acknowledgement
+    /// (200 ms).
     pub rto_min: Duration,
     /// Timeout before the first measurement (RFC 9260, 16: one second).
     pub rto_initial: Duration,

@@ -1,9 +1,9 @@
 //! What was sent and is not acknowledged: a ring indexed by TSN, and how loss in it is found.
 //!
-//! RACK (RFC 8985): a chunk is lost when one that was sent later arrived, and a little time passed for
-//! reordering. `log` has all transmissions in the order in which they were made, so looking for losses
-//! costs O(1) for each. When acknowledgements stop, a probe is sent after two round trips; only then
-//! does the timeout of RFC 9260, 6.3.3 follow.
+//! RACK (RFC 8985): a chunk is lost when one that was sent later arrived, and a little time passed
+//! for reordering. `log` has all transmissions in the order in which they were made, so looking
+//! for losses costs O(1) for each. When acknowledgements stop, a probe is sent after two round
+//! trips; only then does the timeout of RFC 9260, 6.3.3 follow.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -23,7 +23,8 @@ use super::wire::{DATA_BYTES, I_DATA_BYTES, Sack, unwrap_u32};
 
 /// How long a peer may delay an acknowledgement (RFC 9260, 6.2), for probes of a lone packet.
 const PEER_ACK_DELAY: Duration = Duration::from_millis(200);
-/// Round trips without reported duplicates after which the reordering window shrinks (RFC 8985, 6.2).
+/// Round trips without reported duplicates after which the reordering window shrinks (RFC 8985,
+/// 6.2).
 const CALM_ROUNDS: u32 = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,8 @@ pub(super) struct Flight {
     pub(super) rtt: Rtt,
     pub(super) bbr: Bbr,
     pub(super) pacer: Pacer,
+    /// When the path's rate allows the next packet, if that is what it waits for.
+    pub(super) paced_until: Option<Time>,
     pub(super) alarm: Option<(Time, Alarm)>,
     pub(super) probed: bool,
     pub(super) probe_due: bool,
@@ -163,6 +166,7 @@ impl Flight {
             rtt: Rtt::new(config),
             bbr: Bbr::new(config.common.packet_bytes_max, now, seed),
             pacer: Pacer::new(now),
+            paced_until: None,
             alarm: None,
             probed: false,
             probe_due: false,
@@ -357,7 +361,8 @@ impl Flight {
     fn learn(&mut self, now: Time, newest: &Newest, streams: &mut Streams) {
         if newest.acked > 0 {
             let rtt = now.since(newest.stamp.at);
-            // What was sent more than once and answered sooner than any path could was answered before.
+            // What was sent more than once and answered sooner than any path could was answered
+            // before.
             let told = newest.once || self.bbr.min_rtt().is_some_and(|least| rtt >= least);
             if told && newest.stamp.turn > self.newest_turn {
                 (self.newest_turn, self.newest_at) = (newest.stamp.turn, newest.stamp.at);
@@ -505,17 +510,9 @@ impl Flight {
 
     // Time.
 
-    pub(super) fn next_time(&self, has_waiting: bool) -> Option<Time> {
-        let pace = (has_waiting || !self.lost.is_empty()).then(|| self.pace_time()).flatten();
+    pub(super) fn next_time(&self) -> Option<Time> {
         let alarm = self.alarm.map(|(time, _)| time);
-        [alarm, self.reorder_at, pace].into_iter().flatten().min()
-    }
-
-    /// When the path's rate allows the next packet, if that is what it waits for.
-    fn pace_time(&self) -> Option<Time> {
-        let rate = self.bbr.pacing_rate()?;
-        let waits = !self.pacer.may_send() && self.has_window();
-        waits.then(|| self.pacer.next_time(rate))
+        [alarm, self.reorder_at, self.paced_until].into_iter().flatten().min()
     }
 
     pub(super) fn has_window(&self) -> bool {
@@ -561,7 +558,8 @@ impl Flight {
         self.bbr.on_timeout();
         self.forward_due = self.forward >= self.first;
         let end = self.first + self.ring.len() as u64;
-        // The first was acknowledged, and yet not all up to it: the peer took that back (RFC 9260, 6.2).
+        // The first was acknowledged, and yet not all up to it: the peer took that back (RFC 9260,
+        // 6.2).
         let reneged = self.ring.front().is_some_and(|sent| sent.state == State::Acked);
         if reneged {
             self.take_back(streams);

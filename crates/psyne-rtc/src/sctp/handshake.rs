@@ -1,7 +1,7 @@
 //! How two ends meet (RFC 9260, 5). Both may begin at once, as WebRTC's ends do (RFC 8841, 9.3).
 //!
-//! A peer that begins again on an open association gets no answer: over DTLS a new beginning is a new
-//! DTLS association (RFC 8261, 6.1), so what comes is old or means ill.
+//! A peer that begins again on an open association gets no answer: over DTLS a new beginning is a
+//! new DTLS association (RFC 8261, 6.1), so what comes is old or means ill.
 
 use core::time::Duration;
 

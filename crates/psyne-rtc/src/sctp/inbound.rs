@@ -102,8 +102,8 @@ impl Inbound {
         self.cumulative = self.above.advance(self.cumulative);
     }
 
-    /// Counts a chunk as arrived that carries nothing for anybody; `false`: it came before, or it has
-    /// no room.
+    /// Counts a chunk as arrived that carries nothing for anybody; `false`: it came before, or it
+    /// has no room.
     pub(super) fn discard(&mut self, tsn: u32) -> bool {
         self.due = Due::Now;
         let tsn = unwrap_u32(tsn, self.cumulative);

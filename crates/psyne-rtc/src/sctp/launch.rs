@@ -16,6 +16,7 @@ const CHUNKS_MAX: usize = u16::MAX as usize;
 impl Flight {
     /// Whether a packet with data may leave at `now`.
     pub(super) fn may_send(&mut self, now: Time, streams: &Streams) -> bool {
+        self.paced_until = None;
         if self.forward_due {
             return true;
         }
@@ -33,13 +34,16 @@ impl Flight {
         }
         if let Some(rate) = self.bbr.pacing_rate() {
             self.pacer.fill(now, rate);
-            return self.pacer.may_send();
+            if !self.pacer.may_send() {
+                self.paced_until = Some(self.pacer.next_time(rate));
+                return false;
+            }
         }
         true
     }
 
-    /// Room for a whole packet, or at least for all that waits: no window is filled up in crumbs. One
-    /// chunk may always be out to learn when a closed window opens (RFC 9260, 6.1, A).
+    /// Room for a whole packet, or at least for all that waits: no window is filled up in crumbs.
+    /// One chunk may always be out to learn when a closed window opens (RFC 9260, 6.1, A).
     fn has_peer_window(&self, streams: &Streams) -> bool {
         let left = self.window.saturating_sub(self.flying_payload);
         let wanted = self.packet_bytes.min(streams.waiting());
@@ -98,7 +102,8 @@ impl Flight {
         }
         let payload = self.at(tsn).expect("found above").data.len();
         let size = self.size(payload);
-        // One that no longer fits the path, because it became narrower, goes alone: it cannot be cut.
+        // One that no longer fits the path, because it became narrower, goes alone: it cannot be
+        // cut.
         if out.len() + size as usize > limit && out.len() > HEADER_BYTES {
             return false;
         }
@@ -130,7 +135,8 @@ impl Flight {
         let Some(piece) = streams.next(now, room, alone) else { return false };
         let tsn = self.first + self.ring.len() as u64;
         let stamp = self.stamp(now);
-        // Each fragment in flight holds its message's ticket; the last takes over that of the queue.
+        // Each fragment in flight holds its message's ticket; the last takes over that of the
+        // queue.
         if piece.flags & flag::END == 0 {
             self.tickets.hold(piece.ticket);
         }

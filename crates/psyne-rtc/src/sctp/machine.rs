@@ -159,8 +159,8 @@ impl Association {
         }
     }
 
-    /// Ends the association when all that was sent has arrived (RFC 9260, 9.2). Nothing more is taken
-    /// for sending.
+    /// Ends the association when all that was sent has arrived (RFC 9260, 9.2). Nothing more is
+    /// taken for sending.
     pub fn shutdown(&mut self, now: Time) {
         self.advance(now);
         match self.phase {
@@ -171,8 +171,8 @@ impl Association {
         self.go_on_ending();
     }
 
-    /// Keeps messages here (`true`) until the application can take more: the window towards the peer
-    /// shuts behind them.
+    /// Keeps messages here (`true`) until the application can take more: the window towards the
+    /// peer shuts behind them.
     pub fn hold_messages(&mut self, hold: bool) {
         self.held = hold;
     }
@@ -189,8 +189,8 @@ impl Association {
         self.config.common.send_message_bytes_max = bytes;
     }
 
-    /// How much of the path a stream gets beside others that have something to send: priority 256 is
-    /// twice 128, which is what a stream has at first (RFC 8831, 6.4).
+    /// How much of the path a stream gets beside others that have something to send: priority 256
+    /// is twice 128, which is what a stream has at first (RFC 8831, 6.4).
     pub fn set_priority(&mut self, stream: u16, priority: u16) {
         self.streams.set_weight(stream, priority);
     }
@@ -387,7 +387,8 @@ impl Association {
         peer && self.config.zero_checksum && self.phase != Phase::CookieEchoed
     }
 
-    /// The tag of the next packet: INIT has none, and some answers go to where there is no link yet.
+    /// The tag of the next packet: INIT has none, and some answers go to where there is no link
+    /// yet.
     fn next_tag(&self) -> Option<u32> {
         if let Some(answer) = self.answers.front() {
             return Some(answer.tag);
@@ -472,7 +473,7 @@ impl Association {
             repeat,
             link.inbound.next_time(),
             link.resets.next_time(),
-            self.flight.next_time(!self.streams.is_empty()),
+            self.flight.next_time(),
             Some(self.heartbeat_at),
         ];
         times.into_iter().flatten().min()

@@ -9,7 +9,8 @@ const BURST: Duration = Duration::from_millis(1);
 const BURST_BYTES_MIN: i64 = 2 * 1_500;
 const BURST_BYTES_MAX: i64 = 64 * 1024;
 
-/// A token bucket whose tokens are bytes. It may owe, so no packet waits for more than the bucket holds.
+/// A token bucket whose tokens are bytes. It may owe, so no packet waits for more than the bucket
+/// holds.
 #[derive(Debug)]
 pub(super) struct Pacer {
     credit: i64,

@@ -42,8 +42,8 @@ impl Ranges {
         self.0.get(at).is_none_or(|range| range.0 > number + 1)
     }
 
-    /// Forgets everything up to `number`, and says the number that all up to it are in then: `number`
-    /// itself, or the end of the range that follows it without a hole.
+    /// Forgets everything up to `number`, and says the number that all up to it are in then:
+    /// `number` itself, or the end of the range that follows it without a hole.
     pub(super) fn advance(&mut self, number: u64) -> u64 {
         let mut reached = number;
         while let Some(&(first, last)) = self.0.front().filter(|range| range.0 <= reached + 1) {

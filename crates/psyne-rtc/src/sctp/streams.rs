@@ -1,8 +1,8 @@
 //! Messages that wait to be sent, and which stream is next.
 //!
-//! Streams take turns by deficit round robin (Shreedhar and Varghese, 1995): O(1) a fragment. DATA's
-//! fragments must follow each other (RFC 9260, 6.9), so a turn ends only between messages; those of
-//! I-DATA need not (RFC 8260, 3.6).
+//! Streams take turns by deficit round robin (Shreedhar and Varghese, 1995): O(1) a fragment.
+//! DATA's fragments must follow each other (RFC 9260, 6.9), so a turn ends only between messages;
+//! those of I-DATA need not (RFC 8260, 3.6).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -103,7 +103,8 @@ impl Streams {
         stream.waiting.push_back(message);
     }
 
-    /// How much of the path a stream gets beside others: 256 is twice 128 (RFC 8831, 6.4). Zero: as 128.
+    /// How much of the path a stream gets beside others: 256 is twice 128 (RFC 8831, 6.4). Zero:
+    /// as 128.
     pub(super) fn set_weight(&mut self, id: u16, weight: u16) {
         self.streams.entry(id).or_default().weight = weight;
     }

@@ -1,5 +1,5 @@
-//! Messages that are not tried for ever (RFC 3758; RFC 7496, 3 and 4): limits, and whether they were
-//! reached. A message's fragments share one, so giving up is O(1) however many are in flight.
+//! Messages that are not tried for ever (RFC 3758; RFC 7496, 3 and 4): limits, and whether they
+//! were reached. A message's fragments share one, so giving up is O(1) however many are in flight.
 
 use psyne_core::Time;
 

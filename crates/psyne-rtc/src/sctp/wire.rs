@@ -169,8 +169,8 @@ pub(super) fn take_parameter<'a>(rest: &mut &'a [u8]) -> Option<(u16, &'a [u8])>
     Some((u16::from_be_bytes([first, second]), value))
 }
 
-/// What stands in `length` bytes after their first four, and off with it and its padding. The padding
-/// of the last one may be missing, as RFC 9260, 3.2 lets a receiver accept.
+/// What stands in `length` bytes after their first four, and off with it and its padding. The
+/// padding of the last one may be missing, as RFC 9260, 3.2 lets a receiver accept.
 fn take_padded<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let value = rest.get(4..length)?;
     *rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -377,8 +377,8 @@ impl<'a> Init<'a> {
             let (name, value) = take_parameter(&mut rest)?;
             match name {
                 parameter::STATE_COOKIE => init.cookie = value,
-                // 5, 6, 9, 11, 12: addresses, cookie preservation, host names and address types mean
-                // nothing over DTLS (RFC 8261, 6.1).
+                // 5, 6, 9, 11, 12: addresses, cookie preservation, host names and address types
+                // mean nothing over DTLS (RFC 8261, 6.1).
                 0..=12 | parameter::FORWARD_TSN_SUPPORTED | 0x8000..=0x8008 => {
                     init.offers.learn(name, value);
                 }

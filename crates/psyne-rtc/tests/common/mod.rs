@@ -12,7 +12,7 @@ use psyne_rtc::sctp;
 use psyne_sim::{Conditions, Link};
 
 /// Turns of the clock without which a test does not end.
-const TURNS_MAX: u64 = 20_000_000;
+const TURNS_MAX: u64 = 5_000_000;
 
 /// In order, until it arrives.
 pub(crate) const RELIABLE: Delivery =

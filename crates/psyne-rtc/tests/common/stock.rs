@@ -1,4 +1,5 @@
-//! The crate `sctp-proto` as an end: an independent implementation to talk to, and to be measured against.
+//! The crate `sctp-proto` as an end: an independent implementation to talk to, and to be measured
+//! against.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};

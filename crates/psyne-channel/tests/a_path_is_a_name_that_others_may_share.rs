@@ -167,7 +167,7 @@ fn permissions_are_as_they_were_asked_for() {
     }
 }
 
-/// Only the superuser can be somebody else: `cargo xtask test` tells others that this was not shown.
+/// Only root can be somebody else: `cargo xtask test` tells others that this was not shown.
 #[test]
 fn another_user_comes_only_where_the_path_is_shared_by_both() {
     if !rustix::process::geteuid().is_root() {

@@ -198,6 +198,13 @@ impl Tx {
         self.pressure.signal.hand_over(&mut self.lane)
     }
 
+    /// The same of what was pushed.
+    #[inline(always)]
+    pub(crate) fn commit_all(&mut self, count: u64) -> Result<(), Error> {
+        self.lane.publish_all(count);
+        self.pressure.signal.hand_over(&mut self.lane)
+    }
+
     /// The same of one that was written where [`Producer::slot`] lends it.
     #[inline]
     pub(crate) fn commit_slot(&mut self) -> Result<(), Error> {

@@ -242,7 +242,7 @@ impl<T: Message> Receiver<T> {
 
     #[inline]
     fn take(&mut self) -> T {
-        let message = self.lanes.current().lane.read(0);
+        let message = self.lanes.current_mut().lane.read(0);
         self.release(1);
         message
     }
@@ -327,7 +327,7 @@ impl<T: Message> Iterator for Drain<'_, T> {
         if self.taken == self.ready && !self.more() {
             return None;
         }
-        let lane = &self.receiver.lanes.current().lane;
+        let lane = &mut self.receiver.lanes.current_mut().lane;
         let message = lane.read(self.taken);
         self.taken += 1;
         Some(message)

@@ -72,7 +72,7 @@ impl<T: Message> Sender<T> {
     #[inline(always)]
     pub fn send(&mut self, message: T) -> Result<(), Error> {
         self.tx.room(1)?;
-        self.tx.lane.write(0, &message);
+        self.tx.lane.write(&message);
         self.tx.commit(format::<T>(), 1)
     }
 
@@ -83,7 +83,7 @@ impl<T: Message> Sender<T> {
     #[inline(always)]
     pub fn try_send(&mut self, message: T) -> Result<(), Error> {
         self.tx.room_now(1)?;
-        self.tx.lane.write(0, &message);
+        self.tx.lane.write(&message);
         self.tx.commit(format::<T>(), 1)
     }
 
@@ -93,7 +93,7 @@ impl<T: Message> Sender<T> {
     /// `Closed`, `Corrupt`.
     pub async fn send_async(&mut self, message: T) -> Result<(), Error> {
         poll_fn(|context| self.tx.poll_room(context)).await?;
-        self.tx.lane.write(0, &message);
+        self.tx.lane.write(&message);
         self.tx.commit(format::<T>(), 1)
     }
 
@@ -118,6 +118,7 @@ impl<T: Message> Sender<T> {
             return Err(Error::TooLong { bytes: count, bytes_max: slots_max });
         }
         self.tx.room(count as u64)?;
+        self.tx.lane.begin(format::<T>(), count as u64);
         Ok(Batch { tx: &mut self.tx, written: 0, count: count as u64, _type: PhantomData })
     }
 
@@ -197,7 +198,7 @@ impl<T: Message> Batch<'_, T> {
         if self.written == self.count {
             return Err(Error::Full);
         }
-        self.tx.lane.write(self.written, &message);
+        self.tx.lane.push(self.written, &message);
         self.written += 1;
         Ok(())
     }
@@ -208,7 +209,7 @@ impl<T: Message> Batch<'_, T> {
     /// `Closed`: there is nobody to receive it.
     #[inline]
     pub fn commit(self) -> Result<(), Error> {
-        self.tx.commit(format::<T>(), self.written)
+        self.tx.commit_all(self.written)
     }
 }
 

@@ -108,6 +108,36 @@ fn batches_arrive_as_they_were_pushed() {
     pushing::<Filled>(|number| Filled([number, 0, 0, 0, 0, 0, 0, 0x9e37_79b9_7f4a_7c15]));
 }
 
+fn pushing_and_dropping<T: Message + PartialEq + std::fmt::Debug>(of: fn(u64) -> T) {
+    every_order(move || {
+        let (mut sender, mut receiver) =
+            spsc::channel::<T>(&ring(Wait::Spin, Full::Refuse)).unwrap();
+        let thread = loom::thread::spawn(move || {
+            sender.try_send(of(1)).unwrap();
+            let mut batch = sender.batch(1).unwrap();
+            batch.push(of(7)).unwrap();
+            drop(batch);
+            sender.try_send(of(2)).unwrap();
+        });
+        for expected in 1..=2 {
+            let received = loop {
+                match receiver.try_recv().unwrap() {
+                    Some(message) => break message,
+                    None => loom::thread::yield_now(),
+                }
+            };
+            assert_eq!(received, of(expected));
+        }
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn what_was_pushed_and_dropped_is_no_message() {
+    pushing_and_dropping::<u64>(|number| number);
+    pushing_and_dropping::<Filled>(|number| Filled([number; 8]));
+}
+
 #[test]
 fn who_sleeps_is_woken() {
     every_order(|| {

@@ -129,14 +129,15 @@ type Scribble = (usize, u64);
 
 fn scribble(region: &Region, slots: usize, (which, value): Scribble) {
     let side = region.side();
-    match which % (slots + 4) {
+    match which % (slots + 5) {
         0 => side.position().store(value, Ordering::Release),
         1 => side.count().store(value, Ordering::Release),
         2 => side.attention().store(value as u32, Ordering::Release),
         3 => side.bell().store(value as u32, Ordering::Release),
+        4 => side.bulk().store(value, Ordering::Release),
         slot => {
-            region.sequence(slot - 4).store(value, Ordering::Release);
-            region.last(slot - 4).store(value, Ordering::Release);
+            region.sequence(slot - 5).store(value, Ordering::Release);
+            region.last(slot - 5).store(value, Ordering::Release);
         }
     }
 }

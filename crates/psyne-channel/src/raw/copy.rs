@@ -1,6 +1,9 @@
 //! Copies into slots.
 
 #[cfg(all(target_arch = "x86_64", not(any(miri, loom))))]
+use core::ptr::NonNull;
+
+#[cfg(all(target_arch = "x86_64", not(any(miri, loom))))]
 use super::region::LINE;
 use crate::place::Place;
 use crate::sync::AtomicU64;
@@ -34,7 +37,7 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8], place: Place) {
 /// By stores that do not read the lines into this core's cache first (x86: MOVNTDQ, baseline SSE2).
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 fn stream(to: &mut [u8], from: &[u8]) {
-    use core::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+    use core::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
     assert_eq!(to.len(), from.len(), "a copy has the length of what it copies");
     let head = to.as_ptr().align_offset(16).min(to.len());
     let (to_head, to) = to.split_at_mut(head);
@@ -52,8 +55,42 @@ fn stream(to: &mut [u8], from: &[u8]) {
         unsafe { _mm_stream_si128(to, value) };
     }
     to_tail.copy_from_slice(from_tail);
+    stream_fence();
+}
+
+/// Writes a line past the caches. Each of its words is seen whole, in whatever order.
+///
+/// # Safety
+/// `to` is an aligned line that may be written.
+#[cfg(all(target_arch = "x86_64", not(any(miri, loom))))]
+#[inline(always)]
+pub(super) unsafe fn stream_line(to: NonNull<u8>, line: &[u64; LINE / 8]) {
+    use core::arch::x86_64::__m128i;
+    // SAFETY: both are 64 bytes of plain data.
+    let [a, b, c, d]: [__m128i; 4] = unsafe { core::mem::transmute(*line) };
+    // SAFETY: MOVNTDQ is baseline SSE2; it writes aligned memory of the caller's. Not the intrinsic:
+    // the last word is looked at meanwhile, and to the compiler this may be relaxed atomics.
+    unsafe {
+        core::arch::asm!(
+            "movntdq [{to}], {a}",
+            "movntdq [{to} + 16], {b}",
+            "movntdq [{to} + 32], {c}",
+            "movntdq [{to} + 48], {d}",
+            to = in(reg) to.as_ptr(), a = in(xmm_reg) a, b = in(xmm_reg) b,
+            c = in(xmm_reg) c, d = in(xmm_reg) d,
+            options(nostack, preserves_flags),
+        );
+    };
+}
+
+/// Ends what was written past the caches before anything else is.
+#[inline(always)]
+pub(super) fn stream_fence() {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: SFENCE is baseline on x86-64 and touches nothing.
-    unsafe { _mm_sfence() };
+    unsafe {
+        core::arch::x86_64::_mm_sfence();
+    }
 }
 
 /// Asks for the lines of these words, to be read soon. At most two: messages are mostly smaller.

@@ -15,8 +15,12 @@
 //!   read; one that writes what it no longer owns changes bytes that the other looks at, and
 //!   nothing else.
 //! - A message announces itself by a word of its own line where one fits: the last, which is an
-//!   atomic and never lent. For [`Format::Full`] that word is also the message's: both sides keep
-//!   the words that they wrote and saw, so messages of that format are copied, never lent.
+//!   atomic and never lent. For [`Format::Full`] that word is also the message's: the consumer
+//!   keeps the words that it saw, so messages of that format are copied, never lent.
+//! - Many such messages at a time are announced by `tail` instead, so that their lines are written
+//!   whole, at once, and past the caches where that is quicker. Before any of them is written their
+//!   producer says, by `bulk`, up to which message lines may not be trusted; that store is released
+//!   by a fence before the last words are written, so who sees one of those sees it, too.
 //! - A side that died is replaced: a producer gives its successor what `count` says was not
 //!   released, a consumer reads its successor's ring from that one's beginning.
 
@@ -28,6 +32,9 @@ use crate::sync::Ordering;
 
 /// Slots after which a producer measures again how far its consumer is: the clock costs some 50 ns.
 const MEASURED: u64 = 512;
+
+/// Batches of one size that are said to come by the first of them: a fence once in so many.
+const BATCHES: u64 = 8;
 
 /// Bytes of a line before its last word.
 const HEAD: usize = LINE - 8;
@@ -74,7 +81,7 @@ struct Ring {
     slots: u64,
     stride: usize,
     format: Format,
-    /// The last words, as this side wrote or saw them. Only if the format is `Full`.
+    /// The last words, as the consumer saw them. Only if the format is `Full`.
     words: Box<[u64]>,
     desk: Desk,
 }
@@ -83,8 +90,7 @@ impl Ring {
     fn new(producer: Region, consumer: Region, (slots, stride, format): Shape) -> Self {
         assert!(slots.is_power_of_two() && slots >= 2, "the configuration rounds up");
         assert!(format == Format::Wide || stride == LINE, "a line is a line");
-        let words = vec![0; if format == Format::Full { slots } else { 0 }].into();
-        let desk = Desk([0; LINE / 8]);
+        let (words, desk) = (Box::default(), Desk([0; LINE / 8]));
         Self { producer, consumer, slots: slots as u64, stride, format, words, desk }
     }
 
@@ -140,6 +146,10 @@ pub(crate) struct Producer {
     /// How far the consumer is, and when that is measured again.
     places: Places,
     due: u64,
+    /// Messages before this one are announced by `tail`, which the consumer was told.
+    bulk: u64,
+    /// The last word of the next message, where [`Format::Full`] and written but not published.
+    word: u64,
 }
 
 impl Producer {
@@ -147,7 +157,7 @@ impl Producer {
     /// writes the first.
     pub(crate) fn over(producer: Region, consumer: Region, shape: Shape) -> Self {
         let ring = Ring::new(producer, consumer, shape);
-        Self { ring, tail: 0, head: 0, places: Places::default(), due: 0 }
+        Self { ring, tail: 0, head: 0, places: Places::default(), due: 0, bulk: 0, word: 0 }
     }
 
     /// Whether `count` slots are ours; asks the consumer only if they were not by the last news.
@@ -232,25 +242,64 @@ impl Producer {
         unsafe { self.ring.producer.bytes(self.ring.index(number), bytes) }
     }
 
-    /// Writes the unpublished message `ahead`.
+    /// Writes the next message, to be published by itself.
     ///
     /// Panics if its slot is not ours by the last news.
     #[inline(always)]
-    pub(crate) fn write<T: Message>(&mut self, ahead: u64, message: &T) {
+    pub(crate) fn write<T: Message>(&mut self, message: &T) {
+        if size_of::<T>() > LINE {
+            *message::view_mut(self.place(0, 1)) = *message;
+            return;
+        }
+        assert!(self.free() > 0, "a slot is written after it came free");
+        // SAFETY: as in `place`.
+        let head = unsafe { self.ring.producer.bytes_mut(self.ring.index(self.tail), HEAD) };
+        if size_of::<T>() <= HEAD {
+            *message::view_mut(head) = *message;
+        } else {
+            self.word = message::put(head, message) ^ mask(self.tail, self.ring.slots);
+        }
+    }
+
+    /// Says that the next `count` messages are announced together. `format` is that of the ring.
+    #[inline]
+    pub(crate) fn begin(&mut self, format: Format, count: u64) {
+        if format != Format::Wide && self.tail + count > self.bulk {
+            self.renew(count);
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self, count: u64) {
+        self.bulk = self.tail + count.saturating_mul(BATCHES);
+        let side = self.ring.producer.side();
+        // What is there already stays there.
+        side.position().store(self.tail, Ordering::Release);
+        side.bulk().store(self.bulk, Ordering::Release);
+        self.ring.producer.fence();
+    }
+
+    /// Writes message `ahead` of those that are announced together.
+    ///
+    /// Panics if its slot is not ours by the last news, or nothing was begun.
+    #[inline(always)]
+    pub(crate) fn push<T: Message>(&mut self, ahead: u64, message: &T) {
         if size_of::<T>() > LINE {
             *message::view_mut(self.place(ahead, 1)) = *message;
             return;
         }
-        assert!(ahead < self.free(), "a slot is written after it came free");
         let number = self.tail + ahead;
-        let index = self.ring.index(number);
-        // SAFETY: as in `place`.
-        let head = unsafe { self.ring.producer.bytes_mut(index, HEAD) };
-        if size_of::<T>() <= HEAD {
-            *message::view_mut(head) = *message;
+        assert!(ahead < self.free() && number < self.bulk, "a slot is written after it came free");
+        let mut line = message::line(message);
+        if size_of::<T>() > HEAD {
+            line[LINE / 8 - 1] ^= mask(number, self.ring.slots);
         } else {
-            self.ring.words[index] = message::put(head, message) ^ mask(number, self.ring.slots);
+            line[LINE / 8 - 1] = number + 1;
         }
+        let (index, past) = (self.ring.index(number), self.places.agreed() == Place::Far);
+        // SAFETY: as in `place`; the last word may be seen, but by the second assertion nobody
+        // trusts it.
+        unsafe { self.ring.producer.write_line(index, &line, past) };
     }
 
     /// What was written to [`slot`](Self::slot) 0 is complete.
@@ -258,7 +307,7 @@ impl Producer {
     pub(crate) fn settle(&mut self) {
         if self.ring.format == Format::Full {
             let desk = self.ring.desk;
-            self.write(0, &desk.0);
+            self.write(&desk.0);
         }
     }
 
@@ -268,51 +317,60 @@ impl Producer {
         self.ring.contiguous(self.tail)
     }
 
-    /// Hands the next `count` messages to the consumer; `format` is that of the ring.
+    /// Hands the next message to the consumer, or, where slots are wide, the next `count`; `format`
+    /// is that of the ring.
     ///
     /// Panics if they are not ours.
     #[inline(always)]
     pub(crate) fn publish(&mut self, format: Format, count: u64) {
         assert!(count <= self.free(), "what is published was ours");
-        let end = self.tail + count;
         match format {
-            // Backwards: a consumer that has seen the first need not wait for the others.
-            Format::Line => {
-                for number in (self.tail..end).rev() {
-                    let word = self.ring.producer.last(self.ring.index(number));
-                    word.store(number + 1, Ordering::Release);
-                }
+            Format::Line | Format::Full => {
+                assert!(count == 1, "many are announced together");
+                self.show(format);
             }
-            Format::Full => self.show(count),
-            Format::Wide => {
-                self.ring.producer.side().position().store(end, Ordering::Release);
-                // While the other side looks at these, the next ones can come back from it.
-                self.ring.producer.ask_to_write(self.ring.index(end));
-            }
+            Format::Wide => return self.publish_all(count),
         }
-        self.tail = end;
+        self.tail += 1;
         self.ring.producer.side().count().store(self.tail, Ordering::Release);
     }
 
-    /// Stores the last words of full lines, backwards, too.
+    /// Stores the last word of a line.
     #[inline(always)]
-    fn show(&self, count: u64) {
-        let mut same = false;
-        for number in (self.tail..self.tail + count).rev() {
-            let index = self.ring.index(number);
-            let (word, new) = (self.ring.producer.last(index), self.ring.words[index]);
-            same |= word.load(Ordering::Relaxed) == new;
-            word.store(new, Ordering::Release);
-        }
-        if same {
-            self.tell_all(self.tail + count);
+    fn show(&self, format: Format) {
+        let word = self.ring.producer.last(self.ring.index(self.tail));
+        let new = if format == Format::Full { self.word } else { self.tail + 1 };
+        let same = format == Format::Full && word.load(Ordering::Relaxed) == new;
+        word.store(new, Ordering::Release);
+        if same || self.tail < self.bulk {
+            self.tell_all();
         }
     }
 
-    /// A message looks like what lay there before.
+    /// A message looks like what lay there before, or its line is not trusted.
     #[cold]
-    fn tell_all(&self, end: u64) {
-        self.ring.producer.side().position().store(end, Ordering::Release);
+    fn tell_all(&self) {
+        self.ring.producer.side().position().store(self.tail + 1, Ordering::Release);
+    }
+
+    /// Hands the next `count` messages to the consumer, which were announced together.
+    ///
+    /// Panics if they are not ours.
+    #[inline(always)]
+    pub(crate) fn publish_all(&mut self, count: u64) {
+        assert!(count <= self.free(), "what is published was ours");
+        self.tail += count;
+        let wide = self.ring.format == Format::Wide;
+        if !wide && self.places.agreed() == Place::Far {
+            self.ring.producer.fence();
+        }
+        let side = self.ring.producer.side();
+        side.position().store(self.tail, Ordering::Release);
+        side.count().store(self.tail, Ordering::Release);
+        if wide {
+            // While the other side looks at these, the next ones can come back from it.
+            self.ring.producer.ask_to_write(self.ring.index(self.tail));
+        }
     }
 
     /// Goes on with another consumer, which begins at message `start`.
@@ -371,7 +429,9 @@ pub(crate) struct Consumer {
 impl Consumer {
     /// Reads the first region and writes the words of the second.
     pub(crate) fn over(producer: Region, consumer: Region, shape: Shape) -> Self {
-        Self { ring: Ring::new(producer, consumer, shape), head: 0, tail: 0, told: 0, strange: 0 }
+        let mut ring = Ring::new(producer, consumer, shape);
+        ring.words = vec![0; if shape.2 == Format::Full { shape.0 } else { 0 }].into();
+        Self { ring, head: 0, tail: 0, told: 0, strange: 0 }
     }
 
     /// Whether `count` messages are there; asks the producer only if they were not by the last
@@ -385,6 +445,9 @@ impl Consumer {
             Format::Wide => self.hear()?,
             Format::Full if self.tail < self.strange => self.hear_of_strange()?,
             Format::Line | Format::Full => {
+                // So many that a producer that waits for room is not kept waiting.
+                let most = self.head + count.max(self.ring.slots / 8).min(self.ring.slots);
+                self.tail = self.announced().min(most).max(self.tail);
                 let end = self.head + count.min(self.ring.slots);
                 while self.tail < end && self.spot(self.ring.format) {}
             }
@@ -423,45 +486,29 @@ impl Consumer {
     fn spot(&mut self, format: Format) -> bool {
         let index = self.ring.index(self.tail);
         let word = self.ring.producer.last(index).load(Ordering::Acquire);
-        match format {
-            Format::Full => {
-                let before = &mut self.ring.words[index];
-                if word == *before {
-                    return self.is_announced();
-                }
-                *before = word;
-            }
+        let shown = match format {
+            Format::Full => word != self.ring.words[index],
             _ if word != self.tail + 1 => return false,
-            _ => {}
-        }
-        self.tail += 1;
-        true
+            _ => true,
+        };
+        // If it was written among many, that word came after what it says here.
+        let trusted = || self.tail >= self.ring.producer.side().bulk().load(Ordering::Acquire);
+        let there = (shown && trusted()) || self.announced() > self.tail;
+        self.tail += u64::from(there);
+        there
     }
 
-    /// What the producer's index says: of full lines, how far those that look like what lay there
-    /// before are there.
+    /// What the producer's index says: of lines, how far those are there that are announced
+    /// together, or that look like what lay there before.
     #[inline]
     fn announced(&self) -> u64 {
         self.ring.producer.side().position().load(Ordering::Acquire)
     }
 
-    #[inline]
-    fn is_announced(&mut self) -> bool {
-        let there = self.announced() > self.tail;
-        self.tail += u64::from(there);
-        there
-    }
-
     #[cold]
     fn hear_of_strange(&mut self) -> Result<(), Error> {
         let tail = self.ring.producer.side().count().load(Ordering::Acquire);
-        let from = self.tail;
-        self.believe(tail)?;
-        for number in from..tail {
-            let index = self.ring.index(number);
-            self.ring.words[index] = self.ring.producer.last(index).load(Ordering::Relaxed);
-        }
-        Ok(())
+        self.believe(tail)
     }
 
     #[inline]
@@ -503,16 +550,19 @@ impl Consumer {
     ///
     /// Panics if it is not there by the last news.
     #[inline(always)]
-    pub(crate) fn read<T: Message>(&self, ahead: u64) -> T {
+    pub(crate) fn read<T: Message>(&mut self, ahead: u64) -> T {
         if size_of::<T>() > LINE {
             return message::read(self.place(ahead, 1));
         }
         assert!(ahead < self.ready(), "a slot is read after it was published");
         let number = self.head + ahead;
+        let index = self.ring.index(number);
         // SAFETY: ours by the assertion, as in `place`, with its last word, which the producer
         // stores only to publish.
-        let mut words = unsafe { self.ring.producer.line(self.ring.index(number)) };
+        let mut words = unsafe { self.ring.producer.line(index) };
         if size_of::<T>() > HEAD {
+            // Another word there, the next time that the ring comes round, is another message.
+            self.ring.words[index] = words[LINE / 8 - 1];
             words[LINE / 8 - 1] ^= mask(number, self.ring.slots);
         }
         message::first(&words)
@@ -615,28 +665,101 @@ impl Consumer {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn slots_change_hands() {
-        for (format, stride) in [(Format::Line, 64), (Format::Wide, 128)] {
-            let (mut producer, mut consumer) = lane((4, stride, format)).unwrap();
-            for round in 0..10_u8 {
-                assert!(producer.has_free(3).unwrap());
-                for ahead in 0..3 {
-                    producer.slot(ahead, 1)[0] = round + ahead as u8;
-                }
-                assert!(!consumer.has(1).unwrap());
-                producer.publish(format, 3);
-                assert!(!producer.has_free(2).unwrap(), "{format:?}");
-                assert!(consumer.has(3).unwrap() && !consumer.has(4).unwrap());
-                for ahead in 0..3 {
-                    assert_eq!(consumer.slot(ahead, 1)[0], round + ahead as u8);
-                }
-                consumer.release(3);
+        let (mut producer, mut consumer) = lane((4, 128, Format::Wide)).unwrap();
+        for round in 0..10_u8 {
+            assert!(producer.has_free(3).unwrap());
+            for ahead in 0..3 {
+                producer.slot(ahead, 1)[0] = round + ahead as u8;
             }
-            assert_eq!((producer.published(), consumer.received()), (30, 30));
+            assert!(!consumer.has(1).unwrap());
+            producer.publish(Format::Wide, 3);
+            assert!(!producer.has_free(2).unwrap());
+            assert!(consumer.has(3).unwrap() && !consumer.has(4).unwrap());
+            for ahead in 0..3 {
+                assert_eq!(consumer.slot(ahead, 1)[0], round + ahead as u8);
+            }
+            consumer.release(3);
         }
+        assert_eq!((producer.published(), consumer.received()), (30, 30));
+    }
+
+    #[test]
+    fn what_was_pushed_is_there_once_all_of_it_is_published() {
+        for format in [Format::Line, Format::Full] {
+            let (mut producer, mut consumer) = lane((8, 64, format)).unwrap();
+            let (mut sent, mut received) = (0_u64, 0_u64);
+            for round in 0..60_u64 {
+                producer.places = Places::default();
+                let took = Duration::from_nanos(if round % 3 == 0 { 500 } else { 5 });
+                (0..2).for_each(|_| producer.places.saw(took));
+                let count = round % 5;
+                assert!(producer.has_free(count + 1).unwrap());
+                producer.begin(format, count);
+                for ahead in 0..count {
+                    push(&mut producer, ahead, sent + ahead);
+                    assert_ne!(consumer.glance(format), Some(true), "{format:?} {round}");
+                    assert!(!consumer.has(1).unwrap(), "{format:?} {round}");
+                }
+                // Every fourth is dropped, and what it left is no message.
+                if round % 4 != 3 {
+                    producer.publish_all(count);
+                    sent += count;
+                }
+                if round % 2 == 0 {
+                    write(&mut producer, sent);
+                    producer.publish(format, 1);
+                    sent += 1;
+                }
+                let there = sent - received;
+                let seen = if round % 7 == 0 { consumer.glance(format) } else { None };
+                assert!(seen.is_none_or(|seen| seen == (there > 0)), "{format:?} {round}");
+                assert_eq!(consumer.has(there + 1), Ok(false), "{format:?} {round}");
+                assert_eq!(consumer.ready(), there, "{format:?} {round}");
+                (0..there).for_each(|_| {
+                    assert_eq!(read(&mut consumer), received);
+                    consumer.release(1);
+                    received += 1;
+                });
+                consumer.tell();
+                if round % 11 == 10 {
+                    let (theirs, ours) = (consumer.ring.producer, consumer.ring.consumer);
+                    consumer = Consumer::over(theirs.clone(), ours.clone(), (8, 64, format));
+                    consumer.adopt(theirs, ours, (8, received));
+                }
+            }
+        }
+    }
+
+    fn push(producer: &mut Producer, ahead: u64, value: u64) {
+        match producer.format() {
+            Format::Full => producer.push(ahead, &[value; 8]),
+            _ => producer.push(ahead, &[value; 7]),
+        }
+    }
+
+    fn write(producer: &mut Producer, value: u64) {
+        match producer.format() {
+            Format::Full => producer.write(&[value; 8]),
+            _ => producer.write(&[value; 7]),
+        }
+    }
+
+    fn read(consumer: &mut Consumer) -> u64 {
+        match consumer.format() {
+            Format::Full => same(&consumer.read::<[u64; 8]>(0)),
+            _ => same(&consumer.read::<[u64; 7]>(0)),
+        }
+    }
+
+    fn same(words: &[u64]) -> u64 {
+        assert!(words.iter().all(|word| *word == words[0]), "{words:?}");
+        words[0]
     }
 
     #[test]
@@ -661,7 +784,7 @@ mod tests {
             let last = if number % 5 == 4 { number } else { alike };
             assert_eq!(consumer.glance(Format::Full), Some(false), "{number}");
             assert!(producer.has_free(1).unwrap());
-            producer.write(0, &[number, 1, 2, 3, 4, 5, 6, last]);
+            producer.write(&[number, 1, 2, 3, 4, 5, 6, last]);
             producer.publish(Format::Full, 1);
             before[number as usize % 2] = last ^ mask(number, 2);
             assert_eq!(consumer.glance(Format::Full), Some(true), "{number}");
@@ -677,7 +800,7 @@ mod tests {
         let (theirs, ours) = (consumer.ring.producer.clone(), consumer.ring.consumer.clone());
         for number in 0..3_u64 {
             assert!(producer.has_free(1).unwrap());
-            producer.write(0, &[number; 8]);
+            producer.write(&[number; 8]);
             producer.publish(Format::Full, 1);
         }
         assert!(consumer.has(3).unwrap());
@@ -688,7 +811,7 @@ mod tests {
         for number in 3..20 {
             assert!(!successor.has(1).unwrap(), "{number}");
             assert!(producer.has_free(1).unwrap());
-            producer.write(0, &[number; 8]);
+            producer.write(&[number; 8]);
             producer.publish(Format::Full, 1);
             assert_eq!(successor.glance(Format::Full), (number >= 7).then_some(true));
             assert!(successor.has(1).unwrap(), "{number}");

@@ -225,6 +225,16 @@ pub(super) fn put<T: Message>(to: &mut [u8], message: &T) -> u64 {
     u64::from_ne_bytes(last)
 }
 
+/// A line that begins with the message.
+///
+/// Panics if it is longer.
+#[inline(always)]
+pub(super) fn line<T: Message>(message: &T) -> [u64; 8] {
+    let mut words = [0; 8];
+    bytes_mut(&mut words)[..size_of::<T>()].copy_from_slice(bytes(message));
+    words
+}
+
 /// The message that the first bytes of these words are.
 ///
 /// Panics if it is longer.

@@ -8,7 +8,7 @@ use loom::cell::UnsafeCell;
 
 use super::book::Book;
 use crate::Error;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
@@ -17,6 +17,7 @@ pub(crate) const LINE: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Side {
     position: AtomicU64,
+    bulk: AtomicU64,
     count: AtomicU64,
     attention: AtomicU32,
     bell: AtomicU32,
@@ -27,6 +28,11 @@ impl Side {
     /// Sender: messages published. Receiver: messages whose slots are free again.
     pub(crate) fn position(&self) -> &AtomicU64 {
         &self.position
+    }
+
+    /// Sender of lines: messages before this one are there when `position` says so.
+    pub(crate) fn bulk(&self) -> &AtomicU64 {
+        &self.bulk
     }
 
     /// The same to the last message.
@@ -73,6 +79,7 @@ impl Region {
         assert!(stride <= 128, "a model is small");
         let side = Side {
             position: AtomicU64::new(0),
+            bulk: AtomicU64::new(0),
             count: AtomicU64::new(0),
             attention: AtomicU32::new(0),
             bell: AtomicU32::new(0),
@@ -119,6 +126,23 @@ impl Region {
         let slot = self.0.slots[index].with(|slot| unsafe { slot.read() });
         let last = self.0.sequences[index].load(Ordering::Relaxed);
         std::array::from_fn(|at| if at < 7 { slot[at] } else { last })
+    }
+
+    /// Writes all of slot `index`.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes it meanwhile, but for its last word: loom checks it.
+    pub(super) unsafe fn write_line(&self, index: usize, line: &[u64; LINE / 8], _past: bool) {
+        // SAFETY: ours alone by the caller's promise.
+        self.0.slots[index].with_mut(|slot| unsafe {
+            slot.cast::<[u64; 7]>().write(line[..7].try_into().expect("seven of eight"))
+        });
+        self.0.sequences[index].store(line[7], Ordering::Relaxed);
+    }
+
+    /// What was stored before is seen before what is stored afterwards.
+    pub(super) fn fence(&self) {
+        fence(Ordering::Release);
     }
 
     /// Bytes of one slot to read.

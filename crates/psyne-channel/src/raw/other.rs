@@ -157,6 +157,7 @@ impl Other {
 
 fn last_words(copy: &Side, of: &Side, attention: u32) {
     copy.position().store(of.position().load(Ordering::Acquire), Ordering::Relaxed);
+    copy.bulk().store(of.bulk().load(Ordering::Acquire), Ordering::Relaxed);
     copy.count().store(of.count().load(Ordering::Acquire), Ordering::Relaxed);
     let bell = of.bell().load(Ordering::Acquire).wrapping_add(1);
     copy.bell().store(bell, Ordering::Relaxed);

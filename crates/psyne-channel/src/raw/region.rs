@@ -5,10 +5,10 @@ use core::slice;
 use std::sync::Arc;
 
 use super::book::Book;
-use super::copy;
 use super::map::Map;
+use super::{copy, message};
 use crate::Error;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
@@ -30,7 +30,7 @@ struct Apart<T>(T);
 /// What one side tells the other.
 #[repr(C)]
 pub(crate) struct Side {
-    position: Apart<AtomicU64>,
+    position: Apart<(AtomicU64, AtomicU64)>,
     state: Apart<(AtomicU32, AtomicU32)>,
     count: Apart<(AtomicU64, Book)>,
 }
@@ -39,7 +39,14 @@ impl Side {
     /// Sender: messages published. Receiver: messages whose slots are free again.
     #[inline]
     pub(crate) fn position(&self) -> &AtomicU64 {
-        &self.position.0
+        &self.position.0.0
+    }
+
+    /// Sender of lines: messages before this one are there when `position` says so, whatever their
+    /// lines show. In the same line as that.
+    #[inline]
+    pub(crate) fn bulk(&self) -> &AtomicU64 {
+        &self.position.0.1
     }
 
     /// The same to the last message, where `position` may lag behind or not be said at all. Nobody
@@ -185,6 +192,37 @@ impl Region {
         });
         // SAFETY: both are 64 bytes of plain data.
         unsafe { core::mem::transmute(quarters) }
+    }
+
+    /// Writes all of slot `index`, which is a line, past the caches if `past` and the processor
+    /// can: what is stored afterwards may be seen before it unless a [`fence`](Self::fence) stands
+    /// between.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes it meanwhile, but for its last word.
+    #[inline(always)]
+    pub(super) unsafe fn write_line(&self, index: usize, line: &[u64; LINE / 8], past: bool) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if past {
+            let to = self.slot(index, 0, LINE);
+            // SAFETY: an aligned line that `slot` answered, ours by the caller's promise; words are
+            // stored whole, so the last is stored as an atomic is.
+            return unsafe { copy::stream_line(to, line) };
+        }
+        let _ = past;
+        let (head, last) = (LINE - 8, line[LINE / 8 - 1]);
+        // SAFETY: ours by the caller's promise.
+        let to = unsafe { self.bytes_mut(index, head) };
+        to.copy_from_slice(&message::bytes(line)[..head]);
+        self.last(index).store(last, Ordering::Relaxed);
+    }
+
+    /// What was stored before, past the caches or through them, is seen before what is stored
+    /// afterwards.
+    #[inline]
+    pub(super) fn fence(&self) {
+        fence(Ordering::Release);
+        copy::stream_fence();
     }
 
     /// The first `bytes` bytes from slot `index` on, to read.

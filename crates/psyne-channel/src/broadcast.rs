@@ -52,7 +52,7 @@ pub fn channel<T: Message>(config: &Config) -> Result<Sender<T>, Error> {
 }
 
 /// What a name must mean the same by at both ends.
-const fn terms(layout: Layout) -> Terms {
+pub(crate) const fn terms(layout: Layout) -> Terms {
     let stride = (HEAD_WORDS * 8 + layout.size).next_multiple_of(LINE);
     Terms { pattern: Pattern::Broadcast, layout, stride }
 }
@@ -363,7 +363,9 @@ impl In {
         fence(Ordering::Acquire);
         let tail = self.ring.side().position().load(Ordering::Acquire);
         let kept = self.slots - (self.slots / 8).max(1);
-        match tail.checked_sub(kept).and_then(|next| next.checked_sub(self.head)) {
+        // No sender ever sends so many: numbers of slots are twice as great.
+        let tail = Some(tail).filter(|tail| *tail < u64::MAX / 4);
+        match tail.and_then(|tail| tail.checked_sub(kept)?.checked_sub(self.head)) {
             Some(lost) if lost > 0 && self.fresh && self.lag == Lag::Block => {
                 self.head += lost;
                 Ok(())
@@ -388,7 +390,7 @@ impl In {
             self.note();
         }
         let news = self.head - self.told;
-        if self.lag == Lag::Skip || news == 0 || (!now && news * 8 < self.slots) {
+        if self.lag == Lag::Skip || news == 0 || (!now && news < self.slots.div_ceil(8)) {
             return false;
         }
         self.told = self.head;

@@ -25,11 +25,11 @@ pub const IDS: u8 = 64;
 /// Most notifiers that one listener listens to: what it sleeps on is looked at one by one.
 pub const NOTIFIERS_MAX: usize = 16;
 
-const LINES: usize = IDS as usize / PER_LINE;
+pub(crate) const LINES: usize = IDS as usize / PER_LINE;
 const PER_LINE: usize = LINE / 8;
 
 /// What a name must mean the same by at both ends.
-const TERMS: Terms =
+pub(crate) const TERMS: Terms =
     Terms { pattern: Pattern::Events, layout: Layout { hash: 0, size: 8, align: 8 }, stride: LINE };
 
 /// Opens events between threads of this process. Of `config`, only how listeners wait matters.

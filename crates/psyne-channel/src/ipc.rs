@@ -18,6 +18,8 @@ mod clerk;
 mod hello;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod liars;
 mod path;
 mod seat;
 mod socket;

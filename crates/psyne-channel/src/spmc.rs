@@ -41,7 +41,7 @@ pub(crate) fn open<T: Message>(
 }
 
 /// What a name must mean the same by at both ends.
-const fn terms<T: Message>() -> Terms {
+pub(crate) const fn terms<T: Message>() -> Terms {
     Terms { pattern: Pattern::Crowd, layout: T::LAYOUT, stride: claim::stride::<T>() }
 }
 

@@ -18,17 +18,17 @@ use crate::raw::{CAST_WORDS, LINE, Other, Region, Rights, shared};
 use crate::request::{Client, Server};
 use crate::{Config, Error, Full, Layout, Message, Wait, bytes, mpsc, spsc};
 
-const SLOTS: usize = 8;
+pub(super) const SLOTS: usize = 8;
 
-type Line = [u64; 7];
-type Wide = [u64; 16];
+pub(super) type Line = [u64; 7];
+pub(super) type Wide = [u64; 16];
 
-fn address(what: &str) -> String {
+pub(super) fn address(what: &str) -> String {
     static LAST: AtomicU32 = AtomicU32::new(0);
     format!("memory://hostile/{what}/{}", LAST.fetch_add(1, Ordering::Relaxed))
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     let full = Full::BlockFor(Duration::from_millis(1));
     Config { slots: SLOTS, wait: Wait::Park, full, ..Config::default() }
 }
@@ -56,7 +56,7 @@ fn number() -> impl Strategy<Value = u64> {
     prop_oneof![0..20_u64, edges, any::<u64>()]
 }
 
-fn connect(at: &str) -> OwnedFd {
+pub(super) fn connect(at: &str) -> OwnedFd {
     let at = Address::parse(at).unwrap();
     loop {
         if let Some(socket) = socket::connect(&at).unwrap() {
@@ -125,9 +125,9 @@ fn guest(at: &str, offer: &Offer, start: u64) -> OwnedFd {
 }
 
 /// One thing that a hostile peer writes: which word, and what.
-type Scribble = (usize, u64);
+pub(super) type Scribble = (usize, u64);
 
-fn scribble(region: &Region, slots: usize, (which, value): Scribble) {
+pub(super) fn scribble(region: &Region, slots: usize, (which, value): Scribble) {
     let side = region.side();
     match which % (slots + 5) {
         0 => side.position().store(value, Ordering::Release),
@@ -143,13 +143,13 @@ fn scribble(region: &Region, slots: usize, (which, value): Scribble) {
 }
 
 /// Not only anything, but also what nearly is right: the next number, a header that skips.
-fn scribbles() -> impl Strategy<Value = Vec<Scribble>> {
+pub(super) fn scribbles() -> impl Strategy<Value = Vec<Scribble>> {
     let header = prop_oneof![number(), Just(1 << 63), 40..600_u64];
     prop::collection::vec((0..SLOTS + 4, header), 1..60)
 }
 
 /// Whether it may be answered to who reads from a hostile sender, or sends to a hostile receiver.
-fn is_value(error: &Error) -> bool {
+pub(super) fn is_value(error: &Error) -> bool {
     matches!(
         error.code(),
         "corrupt" | "closed" | "peer_died" | "timed_out" | "full" | "layout_mismatch"

@@ -72,7 +72,7 @@ static int ask(const char *address, question asked) {
     puts("the calculator can't do that");
   else
     return fail(status);
-  psyne_client_close(client);
+  psyne_client_close(&client);
   return 0;
 }
 

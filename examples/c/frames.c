@@ -23,7 +23,7 @@ static int receive(const char *address) {
     count++;
   }
   if (status != PSYNE_CLOSED) return fail(status);
-  psyne_receiver_close(frames);
+  psyne_receiver_close(&frames);
   printf("received %" PRIu64 " frames, sum %" PRIu64 "\n", count, sum);
   return 0;
 }
@@ -44,7 +44,7 @@ static int send_frames(const char *address, uint64_t count) {
   while (status == PSYNE_OK && (status = psyne_unread(frames, &unread)) == PSYNE_OK && unread > 0)
     usleep(1000);
   if (status != PSYNE_OK) return fail(status);
-  psyne_sender_close(frames);
+  psyne_sender_close(&frames);
   printf("sent %" PRIu64 " frames\n", count);
   return 0;
 }

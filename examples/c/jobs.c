@@ -80,8 +80,8 @@ static int give(const char *address, uint64_t count) {
     }
   }
   if (status != PSYNE_OK) return fail(status);
-  psyne_sender_close(jobs);
-  psyne_receiver_close(results);
+  psyne_sender_close(&jobs);
+  psyne_receiver_close(&results);
   printf("%" PRIu64 " jobs done, %" PRIu64 " done again, %" PRIu64 " workers died\n", count, again,
          died);
   return 0;
@@ -103,8 +103,8 @@ static int work(const char *address, uint64_t last) {
     /* The job is released when the next one is received. */
   }
   if (status != PSYNE_CLOSED) return fail(status);
-  psyne_receiver_close(jobs);
-  psyne_sender_close(results);
+  psyne_receiver_close(&jobs);
+  psyne_sender_close(&results);
   printf("did %" PRIu64 " jobs\n", count);
   return 0;
 }

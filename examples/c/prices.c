@@ -54,7 +54,7 @@ static int receive(const char *address, int naps) {
     sum += ((const price *)message)->price;
     received++;
   }
-  psyne_receiver_close(prices);
+  psyne_receiver_close(&prices);
   printf("received %" PRIu64 " prices, missed %" PRIu64 ", sum %.1f\n", received, missed, sum);
   return 0;
 }
@@ -73,7 +73,7 @@ static int send_prices(const char *address, uint64_t count, size_t readers) {
     status = psyne_send(prices, &next, sizeof next);
   }
   if (status != PSYNE_OK) return fail(status);
-  psyne_sender_close(prices);
+  psyne_sender_close(&prices);
   printf("sent %" PRIu64 " prices\n", count);
   return 0;
 }

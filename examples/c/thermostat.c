@@ -42,7 +42,7 @@ static int watch(const char *address) {
   /* Not only its changes: the newest value can be looked at whenever it is needed. */
   if (psyne_newest(reader, &message, &bytes) == PSYNE_OK)
     printf("stays at %.1f\n", ((const target *)message)->celsius);
-  psyne_receiver_close(reader);
+  psyne_receiver_close(&reader);
   return 0;
 }
 
@@ -54,7 +54,7 @@ static int set(const char *address) {
   while (status == PSYNE_OK && scanf("%lf", &next.celsius) == 1)
     status = psyne_send(writer, &next, sizeof next);
   if (status != PSYNE_OK) return fail(status);
-  psyne_sender_close(writer);
+  psyne_sender_close(&writer);
   return 0;
 }
 

@@ -38,7 +38,7 @@ static int receive(const char *address) {
     count++;
   }
   if (status != PSYNE_CLOSED) return fail(status);
-  psyne_receiver_close(ticks);
+  psyne_receiver_close(&ticks);
   printf("received %" PRIu64 " ticks, sum %.1f\n", count, sum);
   return 0;
 }
@@ -55,7 +55,7 @@ static int send_ticks(const char *address, uint64_t count) {
   while (status == PSYNE_OK && (status = psyne_unread(ticks, &unread)) == PSYNE_OK && unread > 0)
     usleep(1000);
   if (status != PSYNE_OK) return fail(status);
-  psyne_sender_close(ticks);
+  psyne_sender_close(&ticks);
   printf("sent %" PRIu64 " ticks\n", count);
   return 0;
 }

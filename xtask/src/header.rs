@@ -50,11 +50,15 @@ pub(crate) fn text() -> Result<String> {
     ] {
         config.export.rename.insert(name.into(), theirs.into());
     }
-    for name in ["Client", "Config", "Layout", "Receiver", "Sender", "Server", "Stats", "Status"] {
+    let names = [
+        "Client", "Config", "Events", "Layout", "Listener", "Notifier", "Receiver", "Sender",
+        "Server", "Stats", "Status",
+    ];
+    for name in names {
         let renamed = format!("psyne_{}", name.to_lowercase());
         config.export.rename.insert(name.into(), renamed);
     }
-    let sources = ["config", "end", "layout", "request", "status", "tensor"];
+    let sources = ["config", "end", "event", "layout", "request", "status", "tensor"];
     let folder = sh::root().join("crates/psyne-c/src");
     let builder = sources.iter().fold(Builder::new().with_config(config), |builder, name| {
         builder.with_src(Path::new(&folder).join(format!("{name}.rs")))

@@ -20,7 +20,7 @@ struct ArrowArray;
 #define PSYNE_QUEUE 0
 
 /**
- * Each message goes to every receiver, at its own pace (`lag`). Not for `PSYNE_BYTES`.
+ * Each message goes to every receiver, at its own pace (`lag`).
  */
 #define PSYNE_BROADCAST 1
 
@@ -28,6 +28,12 @@ struct ArrowArray;
  * Sending replaces the value; a receiver gets the newest. Not for `PSYNE_BYTES`.
  */
 #define PSYNE_LATEST 2
+
+/**
+ * A queue with many senders, each of which opens an end of its own, and one receiver. Not for
+ * `PSYNE_BYTES`.
+ */
+#define PSYNE_MPSC 3
 
 /**
  * A broadcast's sender waits for this receiver, as `full` says.
@@ -38,6 +44,11 @@ struct ArrowArray;
  * What this receiver is too late for is overwritten: `PSYNE_LAGGED`, and it goes on after that.
  */
 #define PSYNE_LAG_SKIP 1
+
+/**
+ * The same, and it goes on at the newest message that was marked. For `PSYNE_BYTES`.
+ */
+#define PSYNE_LAG_SKIP_TO_MARK 2
 
 /**
  * Never gives the core back while it waits.
@@ -150,6 +161,16 @@ typedef enum {
 typedef struct psyne_client psyne_client;
 
 /**
+ * A side that waits for things to happen. Only one thread at a time may use it.
+ */
+typedef struct psyne_listener psyne_listener;
+
+/**
+ * The side to which things happen. Only one thread at a time may use it.
+ */
+typedef struct psyne_notifier psyne_notifier;
+
+/**
  * The end that receives. Only one thread at a time may use it.
  */
 typedef struct psyne_receiver psyne_receiver;
@@ -189,13 +210,26 @@ typedef struct {
    */
   uint64_t full_ns;
   /**
-   * A broadcast's receiver that falls behind: `PSYNE_LAG_BLOCK`, `PSYNE_LAG_SKIP`.
+   * A broadcast's receiver that falls behind: `PSYNE_LAG_BLOCK`, `PSYNE_LAG_SKIP`,
+   * `PSYNE_LAG_SKIP_TO_MARK`.
    */
   uint32_t lag;
   /**
-   * Most receivers of a broadcast or a latest value.
+   * Not 0: a broadcast's receiver begins with the newest marked message. For `PSYNE_BYTES`.
+   */
+  uint32_t at_mark;
+  /**
+   * Most receivers of a broadcast or a latest value, listeners to events.
    */
   uint32_t receivers_max;
+  /**
+   * Most senders of `PSYNE_MPSC`, clients of a server.
+   */
+  uint32_t senders_max;
+  /**
+   * Most calls of one client under way at a time.
+   */
+  uint32_t calls_max;
 } psyne_config;
 
 /**
@@ -237,6 +271,20 @@ typedef struct {
    */
   uint64_t sleeps;
 } psyne_stats;
+
+/**
+ * What happened between two looks.
+ */
+typedef struct {
+  /**
+   * A bit for each event that happened at all.
+   */
+  uint64_t ids;
+  /**
+   * How often each of them happened.
+   */
+  uint32_t counts[64];
+} psyne_events;
 
 /**
  * Byte strings of any length.
@@ -284,6 +332,15 @@ psyne_status psyne_receiver_open(const char *address,
 psyne_status psyne_send(psyne_sender *sender, const void *message, size_t bytes);
 
 /**
+ * The same for a message that receivers can begin with (`at_mark`, `PSYNE_LAG_SKIP_TO_MARK`). For
+ * a broadcast of bytes.
+ *
+ * # Safety
+ * `message` points to `bytes` bytes, or `bytes` is 0.
+ */
+psyne_status psyne_send_marked(psyne_sender *sender, const void *message, size_t bytes);
+
+/**
  * Lends room for a message of `bytes` bytes, to be written where it will be read: aligned to 8
  * bytes at least, to 64 if it is longer than 56. It is sent by `psyne_commit`. That of a broadcast
  * or a latest value, which is copied then, holds the message before.
@@ -292,6 +349,11 @@ psyne_status psyne_send(psyne_sender *sender, const void *message, size_t bytes)
  * `room` can be written to.
  */
 psyne_status psyne_loan(psyne_sender *sender, size_t bytes, void **room);
+
+/**
+ * Makes what was lent a message that receivers can begin with, as `psyne_send_marked`.
+ */
+psyne_status psyne_mark(psyne_sender *sender);
 
 /**
  * Sends what was lent. The room must not be touched any more, whatever this answers.
@@ -321,12 +383,12 @@ psyne_status psyne_receivers(psyne_sender *sender, size_t *receivers);
 psyne_stats psyne_sender_stats(const psyne_sender *sender);
 
 /**
- * Closes the end; what was sent can still be received. Null does nothing.
+ * Closes the end and makes the handle null; what was sent can still be received. Null does nothing.
  *
  * # Safety
- * `sender` came from `psyne_sender_open` and is not used again.
+ * `sender` came from `psyne_sender_open`; no copy of it is used again.
  */
-void psyne_sender_close(psyne_sender *sender);
+void psyne_sender_close(psyne_sender **sender);
 
 /**
  * Waits for the next message and lends it where it lies, to be read until `psyne_release`, which
@@ -351,6 +413,20 @@ psyne_status psyne_recv(psyne_receiver *receiver,
 psyne_status psyne_newest(psyne_receiver *receiver, const void **message, size_t *bytes);
 
 /**
+ * The receiver's file descriptor, the same each time, for epoll and its like: see `psyne_arm`. It
+ * belongs to the receiver.
+ */
+psyne_status psyne_watch(psyne_receiver *receiver, int *fd);
+
+/**
+ * To be called each time before waiting for the descriptor, which is readable from now on if
+ * something is there, or as soon as something comes: then `psyne_recv` with 0. `PSYNE_OK` if it is
+ * there already, `PSYNE_TIMED_OUT` if not. Only in between does a sender make a system call. The
+ * message received before is released.
+ */
+psyne_status psyne_arm(psyne_receiver *receiver);
+
+/**
  * Frees the room of the message that was received last. Without one it does nothing.
  */
 void psyne_release(psyne_receiver *receiver);
@@ -361,12 +437,81 @@ void psyne_release(psyne_receiver *receiver);
 psyne_stats psyne_receiver_stats(psyne_receiver *receiver);
 
 /**
- * Closes the end; what was not received is lost. Null does nothing.
+ * Closes the end and makes the handle null; what was not received is lost. Null does nothing.
  *
  * # Safety
- * `receiver` came from `psyne_receiver_open` and is not used again.
+ * `receiver` came from `psyne_receiver_open`; no copy of it is used again.
  */
-void psyne_receiver_close(psyne_receiver *receiver);
+void psyne_receiver_close(psyne_receiver **receiver);
+
+/**
+ * Opens the events at `ipc://name` or `memory://name`; of `config`, which may be null, only
+ * `receivers_max` matters. The handle comes in `out`, null after an error.
+ *
+ * # Safety
+ * `address` ends with a zero byte; `out` can be written to.
+ */
+psyne_status psyne_notifier_open(const char *address,
+                                 const psyne_config *config,
+                                 psyne_notifier **out);
+
+/**
+ * Says that event `id`, 0 to 63, happened once more. Never waits.
+ */
+psyne_status psyne_notify(psyne_notifier *notifier, uint8_t id);
+
+/**
+ * Closes the notifier and makes the handle null. Null does nothing.
+ *
+ * # Safety
+ * `notifier` came from `psyne_notifier_open`; no copy of it is used again.
+ */
+void psyne_notifier_close(psyne_notifier **notifier);
+
+/**
+ * Opens a listener to the notifier at an address, for what happens from then on; it may come
+ * before its notifier. `config` may be null. The handle comes in `out`, null after an error.
+ *
+ * # Safety
+ * `address` ends with a zero byte; `out` can be written to.
+ */
+psyne_status psyne_listener_open(const char *address,
+                                 const psyne_config *config,
+                                 psyne_listener **out);
+
+/**
+ * Lets `listener` listen to the notifiers of another listener, too, which is closed and made null:
+ * events of the same number are one.
+ *
+ * # Safety
+ * `other` came from `psyne_listener_open`; no copy of it is used again.
+ */
+psyne_status psyne_listener_join(psyne_listener *listener, psyne_listener **other);
+
+/**
+ * Waits until something happened since the last look. `timeout_ns` is how long, 0 not at all, below
+ * 0 as long as it takes. `PSYNE_CLOSED` if all notifiers are gone, `PSYNE_PEER_DIED` once for each
+ * whose process died.
+ */
+psyne_status psyne_wait(psyne_listener *listener, int64_t timeout_ns, psyne_events *events);
+
+/**
+ * The listener's file descriptor, as `psyne_watch`.
+ */
+psyne_status psyne_listener_watch(psyne_listener *listener, int *fd);
+
+/**
+ * As `psyne_arm`, before waiting for events by the descriptor.
+ */
+psyne_status psyne_listener_arm(psyne_listener *listener);
+
+/**
+ * Closes the listener and makes the handle null. Null does nothing.
+ *
+ * # Safety
+ * `listener` came from `psyne_listener_open`; no copy of it is used again.
+ */
+void psyne_listener_close(psyne_listener **listener);
 
 /**
  * That of a number by Rust's name for it ("u8" to "u64", "i8" to "i64", "f32", "f64"), or of a
@@ -419,12 +564,39 @@ psyne_status psyne_call(psyne_client *client,
                         const void **reply);
 
 /**
- * Closes the client. Null does nothing.
+ * Asks and does not wait: more calls can begin meanwhile, `calls_max` at a time (`PSYNE_FULL`).
+ * `call` is the call's number, for `psyne_finish` or `psyne_forget`; 0 is none.
  *
  * # Safety
- * `client` came from `psyne_client_open` and is not used again.
+ * `request` points to as many bytes as its layout says.
  */
-void psyne_client_close(psyne_client *client);
+psyne_status psyne_begin(psyne_client *client, const void *request, size_t bytes, uint64_t *call);
+
+/**
+ * Waits for the reply of a call, which is yours to read until the client next asks or finishes.
+ * `timeout_ns` is how long, 0 not at all, below 0 as long as it takes. After `PSYNE_TIMED_OUT` the
+ * call goes on; after every other answer it is over.
+ *
+ * # Safety
+ * `reply` can be written to.
+ */
+psyne_status psyne_finish(psyne_client *client,
+                          uint64_t call,
+                          int64_t timeout_ns,
+                          const void **reply);
+
+/**
+ * Gives a call up: its reply goes nowhere. One that is over, or none, does nothing.
+ */
+void psyne_forget(psyne_client *client, uint64_t call);
+
+/**
+ * Closes the client and makes the handle null; its calls are forgotten. Null does nothing.
+ *
+ * # Safety
+ * `client` came from `psyne_client_open`; no copy of it is used again.
+ */
+void psyne_client_close(psyne_client **client);
 
 /**
  * Opens the server, as `psyne_client_open`.
@@ -463,12 +635,22 @@ psyne_status psyne_reply(psyne_server *server, const void *reply, size_t bytes);
 void psyne_refuse(psyne_server *server);
 
 /**
- * Closes the server. Null does nothing.
+ * The server's file descriptor, as `psyne_watch`.
+ */
+psyne_status psyne_server_watch(psyne_server *server, int *fd);
+
+/**
+ * As `psyne_arm`, before waiting for a request by the descriptor.
+ */
+psyne_status psyne_server_arm(psyne_server *server);
+
+/**
+ * Closes the server and makes the handle null. Null does nothing.
  *
  * # Safety
- * `server` came from `psyne_server_open` and is not used again.
+ * `server` came from `psyne_server_open`; no copy of it is used again.
  */
-void psyne_server_close(psyne_server *server);
+void psyne_server_close(psyne_server **server);
 
 /**
  * A sentence about what went wrong last in this thread and what to do, in UTF-8; "" if nothing

@@ -8,15 +8,20 @@ use crate::Layout;
 
 /// Each message goes to one receiver: a queue with one sender and one receiver.
 pub const PSYNE_QUEUE: u32 = 0;
-/// Each message goes to every receiver, at its own pace (`lag`). Not for `PSYNE_BYTES`.
+/// Each message goes to every receiver, at its own pace (`lag`).
 pub const PSYNE_BROADCAST: u32 = 1;
 /// Sending replaces the value; a receiver gets the newest. Not for `PSYNE_BYTES`.
 pub const PSYNE_LATEST: u32 = 2;
+/// A queue with many senders, each of which opens an end of its own, and one receiver. Not for
+/// `PSYNE_BYTES`.
+pub const PSYNE_MPSC: u32 = 3;
 
 /// A broadcast's sender waits for this receiver, as `full` says.
 pub const PSYNE_LAG_BLOCK: u32 = 0;
 /// What this receiver is too late for is overwritten: `PSYNE_LAGGED`, and it goes on after that.
 pub const PSYNE_LAG_SKIP: u32 = 1;
+/// The same, and it goes on at the newest message that was marked. For `PSYNE_BYTES`.
+pub const PSYNE_LAG_SKIP_TO_MARK: u32 = 2;
 
 /// Never gives the core back while it waits.
 pub const PSYNE_SPIN: u32 = 0;
@@ -44,24 +49,34 @@ pub struct Config {
     pub full: u32,
     /// Nanoseconds that `PSYNE_BLOCK` waits; 0: as long as it takes.
     pub full_ns: u64,
-    /// A broadcast's receiver that falls behind: `PSYNE_LAG_BLOCK`, `PSYNE_LAG_SKIP`.
+    /// A broadcast's receiver that falls behind: `PSYNE_LAG_BLOCK`, `PSYNE_LAG_SKIP`,
+    /// `PSYNE_LAG_SKIP_TO_MARK`.
     pub lag: u32,
-    /// Most receivers of a broadcast or a latest value.
+    /// Not 0: a broadcast's receiver begins with the newest marked message. For `PSYNE_BYTES`.
+    pub at_mark: u32,
+    /// Most receivers of a broadcast or a latest value, listeners to events.
     pub receivers_max: u32,
+    /// Most senders of `PSYNE_MPSC`, clients of a server.
+    pub senders_max: u32,
+    /// Most calls of one client under way at a time.
+    pub calls_max: u32,
 }
 
 /// What suits a queue of small messages.
 #[unsafe(no_mangle)]
 pub extern "C" fn psyne_config_default() -> Config {
-    let channel::Config { slots, receivers_max, .. } = channel::Config::default();
+    let default = channel::Config::default();
     Config {
         pattern: PSYNE_QUEUE,
-        slots,
+        slots: default.slots,
         wait: PSYNE_ADAPTIVE,
         full: PSYNE_BLOCK,
         full_ns: 0,
         lag: PSYNE_LAG_BLOCK,
-        receivers_max: receivers_max as u32,
+        at_mark: 0,
+        receivers_max: default.receivers_max as u32,
+        senders_max: default.senders_max as u32,
+        calls_max: default.calls_max as u32,
     }
 }
 
@@ -71,6 +86,7 @@ impl Config {
         let lag = match self.lag {
             PSYNE_LAG_BLOCK => broadcast::Lag::Block,
             PSYNE_LAG_SKIP => broadcast::Lag::Skip,
+            PSYNE_LAG_SKIP_TO_MARK => broadcast::Lag::SkipToMark,
             _ => return Err(channel::Error::Config("lag is none of PSYNE_LAG_BLOCK, …")),
         };
         match (self.pattern, layout.read()) {
@@ -78,7 +94,11 @@ impl Config {
             (PSYNE_QUEUE, Some(layout)) => Ok(any::Kind::Queue(layout)),
             (PSYNE_BROADCAST, Some(layout)) => Ok(any::Kind::Broadcast { layout, lag }),
             (PSYNE_LATEST, Some(layout)) => Ok(any::Kind::Latest(layout)),
-            (PSYNE_BROADCAST | PSYNE_LATEST, None) => {
+            (PSYNE_MPSC, Some(layout)) => Ok(any::Kind::Mpsc(layout)),
+            (PSYNE_BROADCAST, None) => {
+                Ok(any::Kind::BroadcastBytes { lag, at_mark: self.at_mark != 0 })
+            }
+            (PSYNE_LATEST | PSYNE_MPSC, None) => {
                 Err(channel::Error::Config("this pattern has messages of one layout"))
             }
             _ => Err(channel::Error::Config("pattern is none of PSYNE_QUEUE, …")),
@@ -101,7 +121,13 @@ impl Config {
                 return Err(channel::Error::Config("full is neither PSYNE_BLOCK nor PSYNE_REFUSE"));
             }
         };
-        let (slots, receivers_max) = (self.slots, self.receivers_max as usize);
-        Ok(channel::Config { slots, wait, full, receivers_max, ..channel::Config::default() })
+        Ok(channel::Config {
+            slots: self.slots,
+            wait,
+            full,
+            receivers_max: self.receivers_max as usize,
+            senders_max: self.senders_max as usize,
+            calls_max: self.calls_max as usize,
+        })
     }
 }

@@ -1,44 +1,35 @@
 //! Requests and their replies.
 
-use core::ffi::{c_char, c_void};
-use core::slice;
-use std::time::Duration;
+use core::ffi::{c_char, c_int, c_void};
 
-use psyne::channel::{self, request::plain};
+use psyne::channel::{self, Watch, request::plain};
 
-use crate::end::{address, hand_over};
-use crate::{Config, Layout, Status, psyne_config_default};
+use crate::end::{arm, bytes_of, hand_over, opened, take_back, time, watch};
+use crate::{Config, Layout, Status};
 
 /// The end that asks. Only one thread at a time may use it.
 #[derive(Debug)]
-pub struct Client(plain::Client);
+pub struct Client {
+    /// Calls under way, by their numbers.
+    calls: Vec<(u64, plain::Call)>,
+    /// Calls begun so far.
+    begun: u64,
+    end: plain::Client,
+}
 
 /// The end that answers. Only one thread at a time may use it.
 #[derive(Debug)]
-pub struct Server(plain::Server);
+pub struct Server {
+    end: plain::Server,
+    watch: Option<Watch>,
+}
 
-/// What C says about how to open an end.
-///
-/// # Safety
-/// `name` is null or ends with a zero byte.
-unsafe fn open<T>(
-    name: *const c_char,
-    [asks, answers]: [Layout; 2],
-    config: Option<&Config>,
-    open: impl FnOnce(
-        &str,
-        (&channel::Layout, &channel::Layout),
-        &channel::Config,
-    ) -> Result<T, channel::Error>,
-) -> Result<T, Status> {
-    // SAFETY: as the caller promises.
-    let name = unsafe { address(name) }?;
-    let config = config.copied().unwrap_or_else(|| psyne_config_default());
-    let (Some(asks), Some(answers)) = (asks.read(), answers.read()) else {
-        return Err(Status::misuse("requests and replies have a layout"));
+/// The layouts of requests and replies.
+fn layouts(both: &[Layout; 2]) -> Result<[channel::Layout; 2], channel::Error> {
+    let [Some(asks), Some(answers)] = both.map(|layout| layout.read()) else {
+        return Err(channel::Error::Config("requests and replies have a layout"));
     };
-    let end = || open(name, (&asks, &answers), &config.read()?);
-    end().map_err(|error| Status::of(Err(error)))
+    Ok([asks, answers])
 }
 
 /// Opens a client of the server at `ipc://name` or `memory://name`, with the layouts of requests
@@ -56,9 +47,14 @@ pub unsafe extern "C" fn psyne_client_open(
     out: *mut *mut Client,
 ) -> Status {
     // SAFETY: as the caller promises.
-    let end = unsafe { open(address, [asks, answers], config, plain::Client::open) };
+    let end = unsafe {
+        opened(address, config, |address, _, config| {
+            let [asks, answers] = layouts(&[asks, answers])?;
+            plain::Client::open(address, (&asks, &answers), config)
+        })
+    };
     // SAFETY: as the caller promises.
-    unsafe { hand_over(end.map(Client), out) }
+    unsafe { hand_over(end.map(|end| Client { calls: Vec::new(), begun: 0, end }), out) }
 }
 
 /// Asks and waits for the reply, which is yours to read until the next call. `timeout_ns` is how
@@ -75,28 +71,101 @@ pub unsafe extern "C" fn psyne_call(
     timeout_ns: i64,
     reply: *mut *const c_void,
 ) -> Status {
-    let Some(Client(client)) = client else { return Status::misuse("the client is null") };
-    if request.is_null() || reply.is_null() {
-        return Status::misuse("the request is null, or there is no place for the reply");
-    }
-    // SAFETY: not null, and the caller promises so many bytes.
-    let request = unsafe { slice::from_raw_parts(request.cast::<u8>(), bytes) };
-    let time = u64::try_from(timeout_ns).ok().map(Duration::from_nanos);
-    let told = client.call(request, time).map(<[u8]>::as_ptr);
+    let Some(client) = client else { return Status::misuse("the client is null") };
+    // SAFETY: as the caller promises.
+    let request = match unsafe { bytes_of(request, bytes) } {
+        Ok(request) if !reply.is_null() => request,
+        Ok(_) => return Status::misuse("there is no place for the reply"),
+        Err(status) => return status,
+    };
+    let told = client.end.call(request, time(timeout_ns)).map(<[u8]>::as_ptr);
     // SAFETY: not null, and the caller promises that it can be written to.
     Status::of(told.map(|start| unsafe { reply.write(start.cast()) }))
 }
 
-/// Closes the client. Null does nothing.
+/// Asks and does not wait: more calls can begin meanwhile, `calls_max` at a time (`PSYNE_FULL`).
+/// `call` is the call's number, for `psyne_finish` or `psyne_forget`; 0 is none.
 ///
 /// # Safety
-/// `client` came from `psyne_client_open` and is not used again.
+/// `request` points to as many bytes as its layout says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn psyne_client_close(client: *mut Client) {
-    if !client.is_null() {
-        // SAFETY: `hand_over` made it by Box::into_raw; the caller promises that this is the end.
-        drop(unsafe { Box::from_raw(client) });
+pub unsafe extern "C" fn psyne_begin(
+    client: Option<&mut Client>,
+    request: *const c_void,
+    bytes: usize,
+    call: Option<&mut u64>,
+) -> Status {
+    let (Some(client), Some(call)) = (client, call) else {
+        return Status::misuse("the client is null, or the place for the call's number");
+    };
+    *call = 0;
+    // SAFETY: as the caller promises.
+    let request = match unsafe { bytes_of(request, bytes) } {
+        Ok(request) => request,
+        Err(status) => return status,
+    };
+    Status::of(client.end.begin(request).map(|begun| {
+        client.begun += 1;
+        client.calls.push((client.begun, begun));
+        *call = client.begun;
+    }))
+}
+
+/// Waits for the reply of a call, which is yours to read until the client next asks or finishes.
+/// `timeout_ns` is how long, 0 not at all, below 0 as long as it takes. After `PSYNE_TIMED_OUT` the
+/// call goes on; after every other answer it is over.
+///
+/// # Safety
+/// `reply` can be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn psyne_finish(
+    client: Option<&mut Client>,
+    call: u64,
+    timeout_ns: i64,
+    reply: *mut *const c_void,
+) -> Status {
+    let Some(client) = client else { return Status::misuse("the client is null") };
+    if reply.is_null() {
+        return Status::misuse("there is no place for the reply");
     }
+    let Some((_, begun)) = client.forget(call) else {
+        return Status::misuse("there is no such call, or it is over");
+    };
+    match client.end.finish(begun, time(timeout_ns)) {
+        Ok(Ok(answer)) => {
+            // SAFETY: not null, and the caller promises that it can be written to.
+            unsafe { reply.write(answer.as_ptr().cast()) };
+            Status::PsyneOk
+        }
+        Ok(Err(begun)) => {
+            client.calls.push((call, begun));
+            Status::of(Err(channel::Error::TimedOut))
+        }
+        Err(error) => Status::of(Err(error)),
+    }
+}
+
+/// Gives a call up: its reply goes nowhere. One that is over, or none, does nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn psyne_forget(client: Option<&mut Client>, call: u64) {
+    drop(client.and_then(|client| client.forget(call)));
+}
+
+impl Client {
+    fn forget(&mut self, call: u64) -> Option<(u64, plain::Call)> {
+        let at = self.calls.iter().position(|(number, _)| *number == call)?;
+        Some(self.calls.swap_remove(at))
+    }
+}
+
+/// Closes the client and makes the handle null; its calls are forgotten. Null does nothing.
+///
+/// # Safety
+/// `client` came from `psyne_client_open`; no copy of it is used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn psyne_client_close(client: Option<&mut *mut Client>) {
+    // SAFETY: as the caller promises.
+    drop(unsafe { take_back(client) });
 }
 
 /// Opens the server, as `psyne_client_open`.
@@ -112,9 +181,14 @@ pub unsafe extern "C" fn psyne_server_open(
     out: *mut *mut Server,
 ) -> Status {
     // SAFETY: as the caller promises.
-    let end = unsafe { open(address, [asks, answers], config, plain::Server::open) };
+    let end = unsafe {
+        opened(address, config, |address, _, config| {
+            let [asks, answers] = layouts(&[asks, answers])?;
+            plain::Server::open(address, (&asks, &answers), config)
+        })
+    };
     // SAFETY: as the caller promises.
-    unsafe { hand_over(end.map(Server), out) }
+    unsafe { hand_over(end.map(|end| Server { end, watch: None }), out) }
 }
 
 /// Waits for the next request, which is yours to read until the next one; the one before is refused
@@ -130,12 +204,11 @@ pub unsafe extern "C" fn psyne_server_next(
     timeout_ns: i64,
     request: *mut *const c_void,
 ) -> Status {
-    let Some(Server(server)) = server else { return Status::misuse("the server is null") };
+    let Some(server) = server else { return Status::misuse("the server is null") };
     if request.is_null() {
         return Status::misuse("there is no place for the request");
     }
-    let time = u64::try_from(timeout_ns).ok().map(Duration::from_nanos);
-    let asked = server.next(time).map(<[u8]>::as_ptr);
+    let asked = server.end.next(time(timeout_ns)).map(<[u8]>::as_ptr);
     // SAFETY: not null, and the caller promises that it can be written to.
     Status::of(asked.map(|start| unsafe { request.write(start.cast()) }))
 }
@@ -150,30 +223,44 @@ pub unsafe extern "C" fn psyne_reply(
     reply: *const c_void,
     bytes: usize,
 ) -> Status {
-    let Some(Server(server)) = server else { return Status::misuse("the server is null") };
-    if reply.is_null() {
-        return Status::misuse("the reply is null");
+    let Some(server) = server else { return Status::misuse("the server is null") };
+    // SAFETY: as the caller promises.
+    match unsafe { bytes_of(reply, bytes) } {
+        Ok(reply) => Status::of(server.end.reply(reply)),
+        Err(status) => status,
     }
-    // SAFETY: not null, and the caller promises so many bytes.
-    Status::of(server.reply(unsafe { slice::from_raw_parts(reply.cast::<u8>(), bytes) }))
 }
 
 /// Lets the request that came last go without a reply: its client hears `PSYNE_REFUSED`.
 #[unsafe(no_mangle)]
 pub extern "C" fn psyne_refuse(server: Option<&mut Server>) {
-    if let Some(Server(server)) = server {
-        server.refuse();
+    if let Some(server) = server {
+        server.end.refuse();
     }
 }
 
-/// Closes the server. Null does nothing.
+/// The server's file descriptor, as `psyne_watch`.
+#[unsafe(no_mangle)]
+pub extern "C" fn psyne_server_watch(
+    server: Option<&mut Server>,
+    fd: Option<&mut c_int>,
+) -> Status {
+    watch(server.map(|server| &mut server.watch), fd)
+}
+
+/// As `psyne_arm`, before waiting for a request by the descriptor.
+#[unsafe(no_mangle)]
+pub extern "C" fn psyne_server_arm(server: Option<&mut Server>) -> Status {
+    let Some(server) = server else { return Status::misuse("the server is null") };
+    arm(&mut server.watch, &mut server.end)
+}
+
+/// Closes the server and makes the handle null. Null does nothing.
 ///
 /// # Safety
-/// `server` came from `psyne_server_open` and is not used again.
+/// `server` came from `psyne_server_open`; no copy of it is used again.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn psyne_server_close(server: *mut Server) {
-    if !server.is_null() {
-        // SAFETY: `hand_over` made it by Box::into_raw; the caller promises that this is the end.
-        drop(unsafe { Box::from_raw(server) });
-    }
+pub unsafe extern "C" fn psyne_server_close(server: Option<&mut *mut Server>) {
+    // SAFETY: as the caller promises.
+    drop(unsafe { take_back(server) });
 }

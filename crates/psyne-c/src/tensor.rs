@@ -46,7 +46,6 @@ pub unsafe extern "C" fn psyne_tensor_dlpack_send(
     let Some(tensor) = NonNull::new(tensor) else { return Status::misuse("the tensor is null") };
     // SAFETY: as the caller promises.
     let lent = unsafe { Lent::from_raw(tensor) };
-    let Some(sender) = sender else { return Status::misuse("the sender is null") };
     let header = match lent.as_ref().map_err(Clone::clone).and_then(Lent::header) {
         Ok(header) => header,
         Err(error) => return Status::of(Err(error)),
@@ -100,7 +99,6 @@ pub unsafe extern "C" fn psyne_tensor_arrow_send(
     };
     // SAFETY: as the caller promises.
     let column = unsafe { Column::from_raw(schema, array) };
-    let Some(sender) = sender else { return Status::misuse("the sender is null") };
     let header = match column.as_ref().map_err(Clone::clone).and_then(Column::header) {
         Ok(header) => header,
         Err(error) => return Status::of(Err(error)),
@@ -228,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_tensor_outlives_its_receiver() {
-        let pair = Pair::open("dlpack-c");
+        let mut pair = Pair::open("dlpack-c");
         pair.send();
         assert_eq!(pair.recv(), Status::PsyneOk);
         let raw = pair.dlpack();
@@ -242,7 +240,7 @@ mod tests {
         pair.send();
         assert_eq!(pair.recv(), Status::PsyneMisuse, "the tensor was not given back");
         // SAFETY: opened above, and not used again.
-        unsafe { psyne_receiver_close(pair.receiver) };
+        unsafe { psyne_receiver_close(Some(&mut pair.receiver)) };
         // SAFETY: six elements, which the tensor keeps.
         assert_eq!(unsafe { *tensor.data }, ELEMENTS);
         assert_eq!(pair.unread().0, Status::PsyneOk, "the end is there as long as the tensor");
@@ -250,7 +248,7 @@ mod tests {
         unsafe { tensor.deleter.unwrap()(raw) };
         assert_eq!(pair.unread().0, Status::PsyneClosed);
         // SAFETY: opened above, and not used again.
-        unsafe { psyne_sender_close(pair.sender) };
+        unsafe { psyne_sender_close(Some(&mut pair.sender)) };
     }
 
     #[test]
@@ -293,9 +291,9 @@ mod tests {
         assert!(unsafe { (*names).release.is_none() && (*lists).release.is_none() });
         // SAFETY: all of it was made above, and is not used again.
         unsafe {
-            for pair in [from, to] {
-                psyne_sender_close(pair.sender);
-                psyne_receiver_close(pair.receiver);
+            for mut pair in [from, to] {
+                psyne_sender_close(Some(&mut pair.sender));
+                psyne_receiver_close(Some(&mut pair.receiver));
             }
             drop((Box::from_raw(schema), Box::from_raw(array)));
         }

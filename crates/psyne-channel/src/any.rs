@@ -2,16 +2,18 @@
 //! languages stand on. Who knows the pattern when compiling uses its own module.
 
 use core::ops::{Deref, DerefMut};
+use core::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::broadcast::{self, Lag};
-use crate::{Config, Error, Layout, Stats, bytes, latest, plain};
+use crate::{Config, Error, Layout, Stats, bytes, latest, mpsc, plain};
 
 mod copied;
 
 pub use crate::raw::lease::{Lease, Lender};
 
 const NO_LATEST: Error = Error::Config("only a latest value has a newest message");
+const NO_MARKS: Error = Error::Config("only a broadcast of bytes has marks");
 
 /// A pattern, and what its messages are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +23,22 @@ pub enum Kind {
     Bytes,
     /// A queue of messages of one layout ([`spsc`](crate::spsc), [`plain`]).
     Queue(Layout),
+    /// A queue of messages of one layout with many senders ([`mpsc`]).
+    Mpsc(Layout),
     /// One ring of messages of one layout for many receivers ([`broadcast`]).
     Broadcast {
         /// What the messages are.
         layout: Layout,
         /// What happens when a receiver falls behind; to a sender it says nothing.
         lag: Lag,
+    },
+    /// One ring of byte strings of any length for many receivers ([`broadcast::bytes`]). To a
+    /// sender, this says nothing more.
+    BroadcastBytes {
+        /// What happens when a receiver falls behind.
+        lag: Lag,
+        /// Whether a receiver begins with the newest marked string.
+        at_mark: bool,
     },
     /// The newest value of one layout ([`latest`]): sending replaces it, receiving waits until it
     /// is newer.
@@ -48,21 +60,47 @@ pub fn channel(kind: &Kind, config: &Config) -> Result<(Sender, Receiver), Error
             let (sender, receiver) = plain::channel(layout, config)?;
             (Sender::Queue(sender), Receiver::Queue(receiver))
         }
-        Kind::Broadcast { .. } | Kind::Latest(_) => {
-            return Err(Error::Config("only a queue is opened with both ends"));
-        }
+        _ => return Err(Error::Config("only a queue of one sender is opened with both ends")),
     })
 }
 
-/// The end that sends. Dropped, it closes the channel; what was sent can still be received.
+/// The same of a sending end, or of what it lends, whatever the pattern.
+macro_rules! each_sent {
+    ($of:expr, $end:ident => $what:expr) => {
+        match $of {
+            Self::Bytes($end) => $what,
+            Self::Queue($end) => $what,
+            Self::BroadcastBytes($end) => $what,
+            Self::Copied($end) => $what,
+        }
+    };
+}
+
+/// The same of a receiving end.
+macro_rules! each_received {
+    ($of:expr, $end:ident => $what:expr) => {
+        match $of {
+            Self::Bytes($end) => $what,
+            Self::Queue($end) => $what,
+            Self::Mpsc($end) => $what,
+            Self::BroadcastBytes($end) => $what,
+            Self::Copied($end) => $what,
+        }
+    };
+}
+
+/// The end that sends. Dropped, it closes the channel, unless it is one of many; what was sent can
+/// still be received.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Sender {
     /// Of byte strings.
     Bytes(bytes::Sender),
-    /// Of messages of one layout.
+    /// Of messages of one layout, alone or one of many.
     Queue(plain::Sender),
-    /// Of a broadcast, or a latest value.
+    /// Of a broadcast of byte strings.
+    BroadcastBytes(Box<broadcast::bytes::Sender>),
+    /// Of a broadcast of messages, or a latest value.
     Copied(copied::Sender),
 }
 
@@ -75,8 +113,12 @@ impl Sender {
         Ok(match kind {
             Kind::Bytes => Self::Bytes(bytes::Sender::open(address, config)?),
             Kind::Queue(layout) => Self::Queue(plain::Sender::open(address, layout, config)?),
+            Kind::Mpsc(layout) => Self::Queue(mpsc::plain::sender(address, layout, config)?),
             Kind::Broadcast { layout, .. } => {
                 Self::Copied(broadcast::plain::Sender::open(address, layout, config)?.into())
+            }
+            Kind::BroadcastBytes { .. } => {
+                Self::BroadcastBytes(Box::new(broadcast::bytes::Sender::open(address, config)?))
             }
             Kind::Latest(layout) => {
                 Self::Copied(latest::plain::Writer::open(address, layout, config)?.into())
@@ -89,15 +131,23 @@ impl Sender {
     /// # Errors
     /// `TooLong`, `Full`, `TimedOut`, `Closed`, `PeerDied`, `Corrupt`.
     pub fn send(&mut self, message: &[u8]) -> Result<(), Error> {
+        each_sent!(self, sender => sender.send(message))
+    }
+
+    /// The same for a string that a receiver can begin with.
+    ///
+    /// # Errors
+    /// `TooLong`, `Full`, `TimedOut`; `Config` if the pattern has no marks.
+    pub fn send_marked(&mut self, message: &[u8]) -> Result<(), Error> {
         match self {
-            Self::Bytes(sender) => sender.send(message),
-            Self::Queue(sender) => sender.send(message),
-            Self::Copied(sender) => sender.send(message),
+            Self::BroadcastBytes(sender) => sender.send_marked(message),
+            _ => Err(NO_MARKS),
         }
     }
 
     /// Lends room for a message of `bytes` bytes, to be written where it will be read; that of a
-    /// broadcast or a latest value, which is copied when it is committed, holds the one before.
+    /// broadcast of messages or a latest value, which is copied when it is committed, holds the one
+    /// before.
     ///
     /// # Errors
     /// `TooLong`, also if messages of one layout have another size; `Full`, `TimedOut`, `Closed`,
@@ -112,6 +162,7 @@ impl Sender {
                 }
                 sender.loan().map(Loan::Queue)
             }
+            Self::BroadcastBytes(sender) => sender.loan(bytes).map(Loan::BroadcastBytes),
             Self::Copied(sender) => sender.loan(bytes).map(Loan::Copied),
         }
     }
@@ -125,6 +176,7 @@ impl Sender {
         match self {
             Self::Bytes(sender) => sender.unread(),
             Self::Queue(sender) => sender.unread(),
+            Self::BroadcastBytes(sender) => Ok(sender.unread()),
             Self::Copied(sender) => Ok(sender.unread()),
         }
     }
@@ -135,6 +187,7 @@ impl Sender {
     /// `Config` for another pattern.
     pub fn receivers(&mut self) -> Result<usize, Error> {
         let receivers = match self {
+            Self::BroadcastBytes(sender) => Some(sender.receivers()),
             Self::Copied(sender) => sender.receivers(),
             _ => None,
         };
@@ -144,11 +197,7 @@ impl Sender {
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        match self {
-            Self::Bytes(sender) => sender.stats(),
-            Self::Queue(sender) => sender.stats(),
-            Self::Copied(sender) => sender.stats(),
-        }
+        each_sent!(self, sender => sender.stats())
     }
 }
 
@@ -161,11 +210,23 @@ pub enum Loan<'a> {
     Bytes(bytes::Loan<'a>),
     /// Of a message of the queue's layout.
     Queue(plain::Loan<'a>),
+    /// Of a byte string for many.
+    BroadcastBytes(broadcast::bytes::Loan<'a>),
     /// Of what is copied when it is committed.
     Copied(copied::Loan<'a>),
 }
 
 impl Loan<'_> {
+    /// Makes it a string that a receiver can begin with.
+    ///
+    /// # Errors
+    /// `Config` if the pattern has no marks.
+    pub fn mark(&mut self) -> Result<(), Error> {
+        let Self::BroadcastBytes(loan) = self else { return Err(NO_MARKS) };
+        loan.mark();
+        Ok(())
+    }
+
     /// Sends it.
     ///
     /// # Errors
@@ -174,6 +235,10 @@ impl Loan<'_> {
         match self {
             Self::Bytes(loan) => loan.commit(),
             Self::Queue(loan) => loan.commit(),
+            Self::BroadcastBytes(loan) => {
+                loan.commit();
+                Ok(())
+            }
             Self::Copied(loan) => loan.commit(),
         }
     }
@@ -183,25 +248,18 @@ impl Deref for Loan<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match self {
-            Self::Bytes(loan) => loan,
-            Self::Queue(loan) => loan,
-            Self::Copied(loan) => loan,
-        }
+        each_sent!(self, loan => loan)
     }
 }
 
 impl DerefMut for Loan<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Bytes(loan) => loan,
-            Self::Queue(loan) => loan,
-            Self::Copied(loan) => loan,
-        }
+        each_sent!(self, loan => loan)
     }
 }
 
-/// The end that receives. Dropped, it closes the channel; what was not received is lost.
+/// The end that receives. Dropped, it closes the channel, unless it is one of many; what was not
+/// received is lost.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Receiver {
@@ -209,7 +267,11 @@ pub enum Receiver {
     Bytes(bytes::Receiver),
     /// Of messages of one layout.
     Queue(plain::Receiver),
-    /// Of a broadcast, or a latest value.
+    /// Of messages of many senders.
+    Mpsc(mpsc::plain::Receiver),
+    /// Of a broadcast of byte strings.
+    BroadcastBytes(broadcast::bytes::Receiver),
+    /// Of a broadcast of messages, or a latest value.
     Copied(copied::Receiver),
 }
 
@@ -222,9 +284,17 @@ impl Receiver {
         Ok(match kind {
             Kind::Bytes => Self::Bytes(bytes::Receiver::open(address, config)?),
             Kind::Queue(layout) => Self::Queue(plain::Receiver::open(address, layout, config)?),
+            Kind::Mpsc(layout) => Self::Mpsc(mpsc::plain::Receiver::open(address, layout, config)?),
             Kind::Broadcast { layout, lag } => Self::Copied(
                 broadcast::plain::Receiver::open(address, layout, *lag, config)?.into(),
             ),
+            Kind::BroadcastBytes { lag, at_mark } => {
+                let open = match at_mark {
+                    false => broadcast::bytes::Receiver::open,
+                    true => broadcast::bytes::Receiver::open_at_mark,
+                };
+                Self::BroadcastBytes(open(address, *lag, config)?)
+            }
             Kind::Latest(layout) => {
                 Self::Copied(latest::plain::Reader::open(address, layout, config)?.into())
             }
@@ -242,6 +312,11 @@ impl Receiver {
             (Self::Bytes(receiver), None) => receiver.recv().map(Received::Bytes),
             (Self::Bytes(receiver), Some(time)) => receiver.recv_timeout(time).map(Received::Bytes),
             (Self::Queue(receiver), time) => receiver.recv(time).map(Received::Queue),
+            (Self::Mpsc(receiver), time) => receiver.recv(time).map(Received::Mpsc),
+            (Self::BroadcastBytes(receiver), None) => receiver.recv().map(Received::BroadcastBytes),
+            (Self::BroadcastBytes(receiver), Some(time)) => {
+                receiver.recv_timeout(time).map(Received::BroadcastBytes)
+            }
             (Self::Copied(receiver), time) => receiver.recv(time).map(Received::Copied),
         }
     }
@@ -254,8 +329,18 @@ impl Receiver {
         Ok(match self {
             Self::Bytes(receiver) => receiver.try_recv()?.map(Received::Bytes),
             Self::Queue(receiver) => receiver.try_recv()?.map(Received::Queue),
+            Self::Mpsc(receiver) => receiver.try_recv()?.map(Received::Mpsc),
+            Self::BroadcastBytes(receiver) => receiver.try_recv()?.map(Received::BroadcastBytes),
             Self::Copied(receiver) => receiver.try_recv()?.map(Received::Copied),
         })
+    }
+
+    /// Ready when [`try_recv`](Self::try_recv) is worth it; else the task is woken then.
+    ///
+    /// # Errors
+    /// `Closed`, `PeerDied`, `Memory`, `Corrupt`.
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        each_received!(self, receiver => receiver.poll_ready(context))
     }
 
     /// The newest value, even if this end got it before; nothing before the first. Also after its
@@ -273,11 +358,7 @@ impl Receiver {
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        match self {
-            Self::Bytes(receiver) => receiver.stats(),
-            Self::Queue(receiver) => receiver.stats(),
-            Self::Copied(receiver) => receiver.stats(),
-        }
+        each_received!(self, receiver => receiver.stats())
     }
 }
 
@@ -289,6 +370,10 @@ pub enum Received<'a> {
     Bytes(bytes::Received<'a>),
     /// A message of the queue's layout.
     Queue(plain::Received<'a>),
+    /// A message of one of many senders.
+    Mpsc(mpsc::plain::Received<'a>),
+    /// A byte string for many.
+    BroadcastBytes(broadcast::bytes::Received<'a>),
     /// One that was copied out.
     Copied(copied::Received<'a>),
 }
@@ -297,11 +382,7 @@ impl Deref for Received<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match self {
-            Self::Bytes(message) => message,
-            Self::Queue(message) => message,
-            Self::Copied(message) => message,
-        }
+        each_received!(self, message => message)
     }
 }
 
@@ -354,6 +435,8 @@ mod tests {
             assert!(receiver.try_recv().unwrap().is_none());
             assert_eq!(receiver.recv(Some(Duration::ZERO)).unwrap_err(), Error::TimedOut);
             assert_eq!((sender.unread(), sender.stats().slots), (Ok(0), 2));
+            assert_eq!(sender.send_marked(b"mark"), Err(NO_MARKS));
+            assert_eq!(sender.loan(4).unwrap().mark(), Err(NO_MARKS));
             assert_eq!(sender.loan(5).unwrap_err().code(), "too_long");
             drop(sender);
             assert_eq!(receiver.try_recv().unwrap_err().code(), "closed");
@@ -362,5 +445,58 @@ mod tests {
                 Err(error) => assert_eq!((error, name), (NO_LATEST, "cast")),
             }
         }
+    }
+
+    #[test]
+    fn many_send_to_one() {
+        let kind = Kind::Mpsc(Layout::named("F", 4, 1));
+        let config = Config::default();
+        let address = format!("memory://any-mpsc-{}", std::process::id());
+        let mut receiver = Receiver::open(&address, &kind, &config).unwrap();
+        let open = |_| Sender::open(&address, &kind, &config).unwrap();
+        for sender in &mut [1, 2, 3].map(open) {
+            sender.send(b"four").unwrap();
+            assert_eq!(sender.receivers().unwrap_err().code(), "config");
+        }
+        for _ in 0..3 {
+            assert_eq!(&*receiver.recv(None).unwrap(), b"four");
+        }
+        assert_eq!(receiver.recv(None).unwrap_err().code(), "closed");
+        assert_eq!((receiver.stats().slots, receiver.newest().unwrap_err()), (3, NO_LATEST));
+    }
+
+    #[test]
+    fn strings_for_many_have_marks() {
+        let config = Config::default();
+        let address = format!("memory://any-marks-{}", std::process::id());
+        let kind = |at_mark| Kind::BroadcastBytes { lag: Lag::Block, at_mark };
+        let mut sender = Sender::open(&address, &kind(false), &config).unwrap();
+        let come = |sender: &mut Sender, at_mark, count| {
+            let receiver = Receiver::open(&address, &kind(at_mark), &config).unwrap();
+            while sender.receivers().unwrap() < count {
+                std::thread::yield_now();
+            }
+            receiver
+        };
+        let mut first = come(&mut sender, false, 1);
+        sender.send_marked(b"key").unwrap();
+        sender.send(b"more").unwrap();
+        let mut late = come(&mut sender, true, 2);
+        let mut loan = sender.loan(3).unwrap();
+        loan.copy_from_slice(b"end");
+        loan.mark().unwrap();
+        loan.commit().unwrap();
+        for receiver in [&mut first, &mut late] {
+            for want in [&b"key"[..], b"more", b"end"] {
+                assert_eq!(&*receiver.recv(Some(Duration::from_secs(60))).unwrap(), want);
+            }
+            assert!(receiver.try_recv().unwrap().is_none());
+        }
+        assert_eq!(sender.unread(), Ok(0));
+        sender.send(b"left").unwrap();
+        assert!(sender.unread().unwrap() > 0);
+        drop(sender);
+        assert_eq!(&*first.try_recv().unwrap().unwrap(), b"left");
+        assert_eq!(first.recv(None).unwrap_err().code(), "closed");
     }
 }

@@ -7,9 +7,9 @@
 
 use core::future::poll_fn;
 use core::task::{Context, Poll};
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32 as Plain, Ordering as Order};
 use std::time::{Duration, Instant};
 
 use crate::audience::{Audience, Mail};
@@ -246,7 +246,7 @@ struct Ears {
     unsaid: VecDeque<Error>,
     /// How often another took the place of one.
     changes: u32,
-    said: Cell<u32>,
+    said: Plain,
 }
 
 impl Ears {
@@ -266,7 +266,7 @@ impl Ears {
     fn follow(&mut self) {
         for source in &mut self.sources {
             if is_gone(source.words.side()) && !source.has_news() {
-                match source.follow(Some(self.said.get())) {
+                match source.follow(Some(self.said.load(Order::Relaxed))) {
                     Ok(followed) => self.changes += u32::from(followed),
                     Err(error) => self.unsaid.push_back(error),
                 }
@@ -282,7 +282,7 @@ impl Sleeper for Ears {
     type Heard = Heard;
 
     fn say(&self, word: u32) {
-        self.said.set(word);
+        self.said.store(word, Order::Relaxed);
         let there = self.sources.iter().filter_map(|source| match &source.from {
             From::Here(_) => None,
             From::There(there) => there.own.as_ref(),
@@ -344,7 +344,7 @@ impl Clone for Listener {
 
 impl Listener {
     fn over(sources: Vec<Source>, wait: Wait) -> Self {
-        let (unsaid, said) = (VecDeque::new(), Cell::new(0));
+        let (unsaid, said) = (VecDeque::new(), Plain::new(0));
         let ears = Ears { own: None, sources, unsaid, changes: 0, said };
         Self { ears, wait, signal: Signal::new(wait), introduced: false }
     }
@@ -452,7 +452,7 @@ impl Listener {
             return Ok(());
         }
         let own = Words::private(0, LINE)?;
-        own.side().attention().store(self.ears.said.get(), Ordering::Relaxed);
+        own.side().attention().store(self.ears.said.load(Order::Relaxed), Ordering::Relaxed);
         self.ears.own = Some(own.clone());
         self.signal.open(&self.ears);
         for source in &mut self.ears.sources {

@@ -4,15 +4,15 @@
 //! comes by mail: whoever makes it posts it, and rouses the end by a lane that is known already.
 //! One of another process comes through a door (`ipc.rs`), which has a bell of its own.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::DerefMut;
+use std::sync::atomic::{AtomicU32 as Plain, Ordering as Order};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::desk::{Arrival, Task};
 use crate::ipc::Host;
-use crate::raw::{self, Side};
+use crate::raw::{self, Format, Side};
 use crate::sync::{AtomicU32, Mutex, Ordering, fence, light_fence};
 use crate::wait::{self, End, Fate, Link, Signal, Sleeper, fate, is_awake, is_gone};
 use crate::{Config, Error, Reason};
@@ -112,8 +112,10 @@ impl<L> Mail<L> {
 pub(crate) struct Door<L> {
     /// What keeps the name.
     pub(crate) host: Host,
+    /// How messages are announced, and the bytes of a slot.
+    pub(crate) shape: (Format, usize),
     /// Makes a lane of who came; nothing if it brought what can't be one.
-    pub(crate) enter: fn(Arrival) -> Option<L>,
+    pub(crate) enter: fn(Arrival, (Format, usize)) -> Option<L>,
 }
 
 /// Where new lanes come from.
@@ -137,7 +139,7 @@ pub(crate) struct Lanes<L> {
     /// How often `all` became another list.
     changes: u32,
     /// What the lanes were told last: a new one has to hear it.
-    said: Cell<u32>,
+    said: Plain,
     /// Messages that far ends that died may have had in hand.
     lost: u64,
 }
@@ -169,7 +171,7 @@ impl<L: Lane> Lanes<L> {
 
     fn of(source: Source<L>, lanes_max: usize) -> Self {
         let all = Vec::with_capacity(lanes_max);
-        let (unsaid, said) = (VecDeque::new(), Cell::new(0));
+        let (unsaid, said) = (VecDeque::new(), Plain::new(0));
         Self { all, lanes_max, at: 0, turn: 0, source, unsaid, changes: 0, said, lost: 0 }
     }
 
@@ -341,15 +343,15 @@ impl<L: Lane> Lanes<L> {
                 *seen = mail.posted.load(Ordering::Acquire);
                 std::mem::take(&mut mail.lock().new)
             }
-            Source::Door(Door { host, enter }) => {
+            Source::Door(Door { host, shape, enter }) => {
                 let came = std::iter::from_fn(|| host.next()).take(room);
-                let came: Vec<L> = came.filter_map(enter).collect();
+                let came = came.filter_map(|arrival| enter(arrival, *shape)).collect();
                 self.unsaid.extend(host.refusal());
                 came
             }
         };
         for lane in &new {
-            lane.sides().0.attention().store(self.said.get(), Ordering::Relaxed);
+            lane.sides().0.attention().store(self.said.load(Order::Relaxed), Ordering::Relaxed);
         }
         // Whoever sent before it heard that is found by the look that follows.
         fence(Ordering::SeqCst);
@@ -452,7 +454,7 @@ impl<L: Lane> Sleeper for Lanes<L> {
     type Heard = Heard;
 
     fn say(&self, word: u32) {
-        self.said.set(word);
+        self.said.store(word, Order::Relaxed);
         for lane in &self.all {
             lane.sides().0.attention().store(word, Ordering::Relaxed);
         }

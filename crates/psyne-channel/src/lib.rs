@@ -48,4 +48,4 @@ pub use lanes::ENDS_MAX;
 pub use psyne_derive::Message;
 pub use raw::{Layout, Message};
 #[cfg(not(any(loom, miri)))]
-pub use watch::{Ready, Watched};
+pub use watch::{Ready, Watch, Watched};

@@ -15,9 +15,11 @@ use crate::desk::{Pattern, Terms};
 use crate::ends::{self, Inlet, Stats};
 use crate::ipc::{self, Host};
 use crate::lanes::{Door, Lanes, Mail, lanes_max};
-use crate::raw::view;
+use crate::raw::{Format, view};
 use crate::wait::Signal;
 use crate::{Config, Error, Message, spsc};
+
+pub mod plain;
 
 /// Opens a queue between threads of this process. Each sender has a ring of `config.slots`.
 ///
@@ -133,10 +135,19 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// `Crowded` if there is one; `Address`, `Config`, `Memory`, `System`.
     pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
+        Self::open_on(address, terms::<T>(), const { spsc::shape::<T>().0 }, config)
+    }
+
+    fn open_on(
+        address: &str,
+        terms: Terms,
+        format: Format,
+        config: &Config,
+    ) -> Result<Self, Error> {
         let (mut signal, lanes_max) = (Signal::new(config.wait), lanes_max(config)?);
-        let host = Host::gather(address, terms::<T>(), config.senders_max, &signal)?;
-        let enter = |arrival| Inlet::of(arrival, const { spsc::shape::<T>() });
-        let lanes = Lanes::behind(Door { host, enter }, lanes_max, &mut signal);
+        let host = Host::gather(address, terms, config.senders_max, &signal)?;
+        let door = Door { host, shape: (format, terms.stride), enter: Inlet::of };
+        let lanes = Lanes::behind(door, lanes_max, &mut signal);
         Ok(Self { lanes, signal, received: 0, _type: PhantomData })
     }
 

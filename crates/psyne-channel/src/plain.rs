@@ -2,6 +2,7 @@
 //! bridges. The other end may be a [`spsc`](crate::spsc) queue of the type with the same layout.
 
 use core::ops::{Deref, DerefMut};
+use core::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::desk::{Pattern, Terms};
@@ -25,7 +26,7 @@ pub(crate) fn check(layout: &Layout) -> Result<(), Error> {
 }
 
 /// As `spsc` decides by the type.
-fn shape(layout: &Layout) -> Result<(Format, usize), Error> {
+pub(crate) fn shape(layout: &Layout) -> Result<(Format, usize), Error> {
     check(layout)?;
     Ok(Format::of(layout.size))
 }
@@ -100,8 +101,18 @@ impl Sender {
     /// `Address`, `Config`, `Memory`, `System`; if a receiver is there: `Crowded` if it has a
     /// sender, `LayoutMismatch`, `PatternMismatch`.
     pub fn open(address: &str, layout: &Layout, config: &Config) -> Result<Self, Error> {
+        Self::open_as(Pattern::Queue, address, layout, config)
+    }
+
+    /// The same of another pattern whose senders have a ring each.
+    pub(crate) fn open_as(
+        pattern: Pattern,
+        address: &str,
+        layout: &Layout,
+        config: &Config,
+    ) -> Result<Self, Error> {
         let (format, stride) = shape(layout)?;
-        let terms = Terms { pattern: Pattern::Queue, layout: *layout, stride };
+        let terms = Terms { pattern, layout: *layout, stride };
         Ok(Self { tx: ipc::sender(address, config, terms, format)?, bytes: layout.size })
     }
 
@@ -220,6 +231,14 @@ impl Receiver {
         }
         self.rx.lane.lay_out();
         Ok(Some(Received { rx: &mut self.rx, bytes: self.bytes }))
+    }
+
+    /// Ready when [`try_recv`](Self::try_recv) is worth it; else the task is woken then.
+    ///
+    /// # Errors
+    /// `Closed`, `PeerDied`, `Corrupt`.
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.rx.poll(context)
     }
 
     /// What was done so far.

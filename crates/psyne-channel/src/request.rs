@@ -28,7 +28,7 @@ use crate::desk::{Pattern, Terms};
 use crate::ends::Stats;
 use crate::ipc::{Host, Member};
 use crate::lanes::{Door, Lanes, Mail, lanes_max};
-use crate::raw::{load, store};
+use crate::raw::{Format, load, store};
 use crate::sync::AtomicU64;
 use crate::wait::{Signal, Sleeper};
 use crate::{Config, Error, Layout, Message};
@@ -324,7 +324,9 @@ impl<Q: Message, A: Message> Server<Q, A> {
     fn open_on(address: &str, terms: Terms, config: &Config) -> Result<Self, Error> {
         let (mut signal, lanes_max) = (Signal::new(config.wait), lanes_max(config)?);
         let host = Host::gather(address, terms, config.senders_max, &signal)?;
-        let lanes = Lanes::behind(Door { host, enter: Hatch::of }, lanes_max, &mut signal);
+        let enter = |arrival, _| Hatch::of(arrival);
+        let door = Door { host, shape: (Format::Wide, terms.stride), enter };
+        let lanes = Lanes::behind(door, lanes_max, &mut signal);
         Ok(Self { lanes, signal, served: 0, _type: PhantomData })
     }
 

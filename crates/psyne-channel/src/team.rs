@@ -17,7 +17,7 @@ use crate::claim::{Claim, Out, Ring, Take};
 use crate::desk::{Arrival, Stock, Terms, Wire};
 use crate::ipc::Host;
 use crate::lanes::{Door, ENDS_MAX, Lane, Lanes, lanes_max, leave, notify};
-use crate::raw::{Region, Side, Words};
+use crate::raw::{Format, Region, Side, Words};
 use crate::sync::{Ordering, fence};
 use crate::wait::{End, Link, Signal};
 use crate::{Config, Error};
@@ -101,7 +101,9 @@ impl Receivers {
         }
         let (mut signal, slots) = (Signal::new(config.wait), config.exact_slots()?);
         let (host, stock) = Host::open_among(at, terms, (slots, receivers_max), &signal)?;
-        let lanes = Lanes::behind(Door { host, enter: Outlet::of }, receivers_max, &mut signal);
+        let shape = (Format::Wide, terms.stride);
+        let door = Door { host, shape, enter: |arrival, _| Outlet::of(arrival) };
+        let lanes = Lanes::behind(door, receivers_max, &mut signal);
         Ok((Self { lanes, signal }, Out::over(stock.ring(slots as u64), 0)))
     }
 
@@ -249,7 +251,9 @@ impl Senders {
     pub(crate) fn open(address: &str, terms: Terms, config: &Config) -> Result<Self, Error> {
         let (mut signal, places) = (Signal::new(config.wait), lanes_max(config)?);
         let host = Host::seek((address, places), terms, &signal)?;
-        let lanes = Lanes::behind(Door { host, enter: Intake::of }, places, &mut signal);
+        let shape = (Format::Wide, terms.stride);
+        let door = Door { host, shape, enter: |arrival, _| Intake::of(arrival) };
+        let lanes = Lanes::behind(door, places, &mut signal);
         Ok(Self { lanes, signal, slept: false, lying: false })
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::{Error, Message, broadcast, bytes, event, latest, mpsc, spmc, spsc};
+use crate::{Error, Message, any, broadcast, bytes, event, latest, mpsc, request, spmc, spsc};
 
 /// An end that can say when receiving is worth it.
 pub trait Ready {
@@ -35,6 +35,9 @@ ready!(latest::Reader<T>, T);
 ready!(bytes::Receiver);
 ready!(broadcast::bytes::Receiver);
 ready!(event::Listener);
+ready!(request::plain::Server);
+ready!(any::Receiver);
+ready!(any::Lender);
 
 /// Makes the descriptor readable, once each time that it was armed.
 #[derive(Debug)]
@@ -48,6 +51,53 @@ impl Wake for Bell {
     fn wake_by_ref(self: &Arc<Self>) {
         // Refused only when it counted to 2^64: then it is readable.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+/// A file descriptor for an end that receives: see [`Watched`], which has both.
+#[derive(Debug)]
+pub struct Watch {
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+impl Watch {
+    /// A descriptor that is not armed yet.
+    ///
+    /// # Errors
+    /// `System` if there are no more descriptors.
+    pub fn new() -> Result<Self, Error> {
+        let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+        let bell = Arc::new(Bell(fd.map_err(|error| Error::System(error.to_string()))?));
+        let waker = Waker::from(bell.clone());
+        Ok(Self { bell, waker })
+    }
+
+    /// As [`Watched::arm`], always for the same end.
+    ///
+    /// # Errors
+    /// Those of receiving, but for `Lagged`.
+    pub fn arm(&mut self, receiver: &mut impl Ready) -> Result<bool, Error> {
+        // Empty unless it was armed before and something came.
+        let _ = rustix::io::read(&self.bell.0, &mut [0; 8]);
+        match receiver.poll_ready(&Context::from_waker(&self.waker)) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(ready) => {
+                self.ring();
+                ready.map(|()| true)
+            }
+        }
+    }
+
+    /// Makes the descriptor readable, whatever the end says: who waits for it looks again.
+    pub fn ring(&self) {
+        self.bell.wake_by_ref();
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.0.as_fd()
     }
 }
 
@@ -69,8 +119,7 @@ impl Wake for Bell {
 #[derive(Debug)]
 pub struct Watched<R> {
     receiver: R,
-    bell: Arc<Bell>,
-    waker: Waker,
+    watch: Watch,
 }
 
 impl<R: Ready> Watched<R> {
@@ -79,10 +128,7 @@ impl<R: Ready> Watched<R> {
     /// # Errors
     /// `System` if there are no more descriptors.
     pub fn new(receiver: R) -> Result<Self, Error> {
-        let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
-        let bell = Arc::new(Bell(fd.map_err(|error| Error::System(error.to_string()))?));
-        let waker = Waker::from(bell.clone());
-        Ok(Self { receiver, bell, waker })
+        Ok(Self { receiver, watch: Watch::new()? })
     }
 
     /// To be called each time before waiting for the descriptor: it is readable from now on if
@@ -92,15 +138,7 @@ impl<R: Ready> Watched<R> {
     /// # Errors
     /// Those of receiving, but for `Lagged`.
     pub fn arm(&mut self) -> Result<bool, Error> {
-        // Empty unless it was armed before and something came.
-        let _ = rustix::io::read(&self.bell.0, &mut [0; 8]);
-        match self.receiver.poll_ready(&Context::from_waker(&self.waker)) {
-            Poll::Pending => Ok(false),
-            Poll::Ready(ready) => {
-                self.bell.wake_by_ref();
-                ready.map(|()| true)
-            }
-        }
+        self.watch.arm(&mut self.receiver)
     }
 
     /// The end without its descriptor.
@@ -111,13 +149,13 @@ impl<R: Ready> Watched<R> {
 
 impl<R> AsFd for Watched<R> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.0.as_fd()
+        self.watch.as_fd()
     }
 }
 
 impl<R> std::os::fd::AsRawFd for Watched<R> {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        std::os::fd::AsRawFd::as_raw_fd(&self.bell.0)
+        std::os::fd::AsRawFd::as_raw_fd(&self.watch.as_fd())
     }
 }
 

@@ -2,6 +2,7 @@
 //! is a buffer of the end's own.
 
 use core::ops::{Deref, DerefMut};
+use core::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::plain::Room;
@@ -141,6 +142,13 @@ impl Receiver {
             In::Latest(end) => end.try_changed(&mut self.room)?,
         };
         Ok(there.then_some(Received(&self.room)))
+    }
+
+    pub(super) fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        match &mut self.input {
+            In::Broadcast(end) => end.poll_ready(context),
+            In::Latest(end) => end.poll_ready(context),
+        }
     }
 
     pub(super) fn newest(&mut self) -> Result<Option<Received<'_>>, Error> {

@@ -215,6 +215,13 @@ impl Sender {
         self.out.0.listeners().1.len()
     }
 
+    /// What the slowest receiver with [`Lag::Block`] has not released yet, in lines.
+    pub fn unread(&mut self) -> u64 {
+        self.admit();
+        self.out.0.forget(is_gone);
+        self.out.0.unread()
+    }
+
     /// Strings sent, and how this end waited.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -1,6 +1,7 @@
 //! A broadcast of messages whose type the compiler does not know: for other languages, recorders
 //! and bridges. The other ends may have the [type](super::Sender) with the same layout.
 
+use core::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::{In, Lag, terms};
@@ -120,6 +121,14 @@ impl Receiver {
     pub fn try_recv_into(&mut self, message: &mut [u8]) -> Result<bool, Error> {
         fits(message, self.bytes)?;
         Ok(self.receiver.look(|input| copy(input, message))?.is_some())
+    }
+
+    /// Ready when [`try_recv_into`](Self::try_recv_into) is worth it; else the task is woken then.
+    ///
+    /// # Errors
+    /// `Closed`, `PeerDied`.
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.receiver.poll_ready(context)
     }
 
     /// Bytes of each message.

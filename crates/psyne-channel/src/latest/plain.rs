@@ -1,6 +1,7 @@
 //! The newest value of something whose type the compiler does not know: for other languages. The
 //! other ends may have the [type](super::Writer) with the same layout.
 
+use core::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::{NONE, terms};
@@ -97,6 +98,14 @@ impl Reader {
     pub fn try_changed(&mut self, value: &mut [u8]) -> Result<bool, Error> {
         fits(value, self.bytes)?;
         Ok(self.reader.look()? && self.copy(value).map(|()| true)?)
+    }
+
+    /// Ready when [`try_changed`](Self::try_changed) is worth it; else the task is woken then.
+    ///
+    /// # Errors
+    /// `Closed`, `PeerDied`, `Memory`, `Corrupt`.
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.reader.poll_ready(context)
     }
 
     /// How this end waited; `slots` is the number of the value that it got last.

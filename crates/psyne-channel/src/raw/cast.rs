@@ -244,6 +244,11 @@ impl<T> Caster<T> {
         positions.min().unwrap_or(u64::MAX)
     }
 
+    /// Lines that the slowest of those who block has not read yet.
+    pub(crate) fn unread(&self) -> u64 {
+        self.tail - self.blocked_at().min(self.tail)
+    }
+
     /// Looks at where listeners are; forgets those that left, or say what can't be.
     pub(crate) fn survey(&mut self) {
         let (tail, claimed) = (self.tail, self.claimed);

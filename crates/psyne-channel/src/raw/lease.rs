@@ -3,6 +3,7 @@
 
 use core::mem;
 use core::ops::Deref;
+use core::task::{Context, Poll};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,9 +53,32 @@ impl Lender {
     /// # Errors
     /// `InUse`, and those.
     pub fn newest(&mut self) -> Result<Option<Lease>, Error> {
-        match self.lease(|end| end.newest()?.ok_or(Error::TimedOut)) {
+        self.lease_some(Receiver::newest)
+    }
+
+    /// As [`Receiver::try_recv`].
+    ///
+    /// # Errors
+    /// `InUse`, and those.
+    pub fn try_recv(&mut self) -> Result<Option<Lease>, Error> {
+        self.lease_some(Receiver::try_recv)
+    }
+
+    /// As [`Receiver::poll_ready`].
+    ///
+    /// # Errors
+    /// `InUse`, and those.
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.idle()?.poll_ready(context)
+    }
+
+    fn lease_some(
+        &mut self,
+        receive: impl FnOnce(&mut Receiver) -> Result<Option<Received<'_>>, Error>,
+    ) -> Result<Option<Lease>, Error> {
+        match self.lease(|end| receive(end)?.ok_or(Error::TimedOut)) {
             Err(Error::TimedOut) => Ok(None),
-            newest => newest.map(Some),
+            message => message.map(Some),
         }
     }
 

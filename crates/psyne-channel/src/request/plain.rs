@@ -1,12 +1,23 @@
 //! Requests and replies whose types the compiler does not know: for other languages. The other
 //! ends may have the [types](super::Client) with the same layouts.
 
+use core::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::{is_there, terms_of};
+use crate::calls::Asked;
+use crate::desk::Terms;
 use crate::plain::{Room, check, fits};
 use crate::raw::{load_bytes, store_bytes};
 use crate::{Config, Error, Layout, Stats};
+
+pub use super::Call;
+
+fn terms(asks: &Layout, answers: &Layout) -> Result<Terms, Error> {
+    check(asks)?;
+    check(answers)?;
+    Ok(terms_of(*asks, *answers))
+}
 
 /// The end that asks. Dropped, its calls are forgotten.
 #[derive(Debug)]
@@ -29,9 +40,7 @@ impl Client {
         (asks, answers): (&Layout, &Layout),
         config: &Config,
     ) -> Result<Self, Error> {
-        check(asks)?;
-        check(answers)?;
-        let client = super::Client::open_on(address, terms_of(*asks, *answers), config)?;
+        let client = super::Client::open_on(address, terms(asks, answers)?, config)?;
         Ok(Self { client, asks: asks.size, reply: Room::of(answers.size) })
     }
 
@@ -45,9 +54,49 @@ impl Client {
         fits(request, self.asks)?;
         let asked = self.client.ask_by(|words| store_bytes(words, request))?;
         self.client.wait(asked, time)?;
-        // The slot is free, and stays as it is until this client asks again.
+        Ok(self.reply(asked))
+    }
+
+    /// Asks and does not wait: more calls can begin meanwhile, `Config::calls_max` at a time.
+    ///
+    /// # Errors
+    /// `TooLong` unless the request has its layout's size; `Full`, `Closed`.
+    pub fn begin(&mut self, request: &[u8]) -> Result<Call, Error> {
+        fits(request, self.asks)?;
+        let asked = self.client.ask_by(|words| store_bytes(words, request))?;
+        Ok(Call { asked, dropped: self.client.dropped.clone() })
+    }
+
+    /// Waits for the reply of a call, as long as it takes or for `time`. One that takes longer goes
+    /// on and is handed back.
+    ///
+    /// # Errors
+    /// Those of [`call`](Self::call), but for `TimedOut`: then the call is over. Panics if another
+    /// client began it.
+    pub fn finish(
+        &mut self,
+        call: Call,
+        time: Option<Duration>,
+    ) -> Result<Result<&[u8], Call>, Error> {
+        let limit = time.map(|time| Instant::now() + time);
+        let (client, asked) = (&mut self.client, call.asked);
+        match client.signal.block(&mut client.calls, limit, |calls| calls.outcome(asked)) {
+            Err(Error::TimedOut) => Ok(Err(call)),
+            // Dropping the call gives it up.
+            Err(error) => Err(error),
+            Ok(outcome) => {
+                let asked = client.take(call);
+                client.end(asked, outcome)?;
+                Ok(Ok(self.reply(asked)))
+            }
+        }
+    }
+
+    /// The reply of a call that ended just now: its slot is free, and stays as it is until this
+    /// client asks again.
+    fn reply(&mut self, asked: Asked) -> &[u8] {
         load_bytes(self.client.calls.message(asked), &mut self.reply);
-        Ok(&self.reply)
+        &self.reply
     }
 
     /// What was done so far: slots are calls.
@@ -78,9 +127,7 @@ impl Server {
         (asks, answers): (&Layout, &Layout),
         config: &Config,
     ) -> Result<Self, Error> {
-        check(asks)?;
-        check(answers)?;
-        let server = super::Server::open_on(address, terms_of(*asks, *answers), config)?;
+        let server = super::Server::open_on(address, terms(asks, answers)?, config)?;
         let request = Room::of(asks.size);
         Ok(Self { server, answers: answers.size, request, asked: false })
     }
@@ -102,6 +149,14 @@ impl Server {
         load_bytes(lanes.current_mut().message(), &mut self.request);
         self.asked = true;
         Ok(&self.request)
+    }
+
+    /// Ready when [`next`](Self::next) is worth it; else the task is woken then.
+    ///
+    /// # Errors
+    /// `Closed`, `PeerDied`, `Corrupt`.
+    pub fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
+        self.server.signal.poll(&mut self.server.lanes, context, is_there)
     }
 
     /// Answers the request that came last. Whether its client still waits is that one's affair.
@@ -162,6 +217,32 @@ mod tests {
         server.refuse();
         assert_eq!(typed.join().unwrap(), [Ok(42), Err(Error::Refused)]);
         assert_eq!(server.stats().slots, 2);
+    }
+
+    #[test]
+    fn calls_end_in_any_order() {
+        let config = Config { calls_max: 2, ..Config::default() };
+        let address = format!("memory://request-calls-{}", std::process::id());
+        let layouts = (&u8::LAYOUT, &u8::LAYOUT);
+        let mut server = Server::open(&address, layouts, &config).unwrap();
+        let mut client = Client::open(&address, layouts, &config).unwrap();
+        let [first, second] = [[1], [2]].map(|request| client.begin(&request).unwrap());
+        assert_eq!(client.begin(&[3]).unwrap_err(), Error::Full);
+        assert_eq!(client.begin(&[3; 2]).unwrap_err().code(), "too_long");
+        let first = client.finish(first, Some(Duration::ZERO)).unwrap().unwrap_err();
+        for _ in 0..2 {
+            let reply = server.next(None).unwrap()[0] * 10;
+            server.reply(&[reply]).unwrap();
+        }
+        assert_eq!(client.finish(second, None).unwrap().unwrap(), [20]);
+        assert_eq!(client.finish(first, None).unwrap().unwrap(), [10]);
+        let refused = client.begin(&[4]).unwrap();
+        drop(client.begin(&[5]).unwrap());
+        assert_eq!(server.next(None).unwrap(), [4]);
+        server.refuse();
+        assert_eq!(client.finish(refused, None).unwrap_err(), Error::Refused);
+        drop(server);
+        assert_eq!(client.begin(&[6]).unwrap_err().code(), "closed");
     }
 
     #[test]

@@ -58,16 +58,23 @@ fn rust(scenario: &str, _: &Path) -> Command {
 fn c(scenario: &str, folder: &Path) -> Command {
     let program = folder.join(scenario);
     if !program.exists() {
-        let mut cc = Command::new("cc");
-        cc.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror"]);
-        cc.arg(root().join(format!("examples/c/{scenario}.c")));
-        cc.arg("-I").arg(root().join("crates/psyne-c/include"));
-        cc.arg("-L").arg(libraries()).arg("-lpsyne_c");
-        cc.arg(format!("-Wl,-rpath,{}", libraries().display()));
-        let built = cc.arg("-o").arg(&program).status().expect("a C compiler is installed");
+        let mut cc = c_against(&format!("examples/c/{scenario}.c"), &program);
+        cc.args(["-std=gnu11", "-O1"]);
+        let built = cc.status().expect("a C compiler is installed");
         assert!(built.success(), "{scenario}.c compiles without a warning");
     }
     Command::new(program)
+}
+
+/// The compiler, told to make a program of a source below the root and that library, and to let
+/// nothing pass.
+pub fn c_against(source: &str, program: &Path) -> Command {
+    let mut cc = Command::new("cc");
+    cc.args(["-Wall", "-Wextra", "-Werror"]).arg(root().join(source)).arg("-o").arg(program);
+    cc.arg("-I").arg(root().join("crates/psyne-c/include"));
+    cc.arg("-L").arg(libraries()).arg("-lpsyne_c");
+    cc.arg(format!("-Wl,-rpath,{}", libraries().display()));
+    cc
 }
 
 fn python_program(scenario: &str, folder: &Path) -> Command {

@@ -1,17 +1,22 @@
 """Zero-copy channels between threads and processes. The README says how they are used."""
 
+import os
 import struct
 from collections import namedtuple
 
 from ._psyne import (
+    Call,
     Client,
     Closed,
     Error,
     Full,
     Lagged,
     Layout,
+    LayoutMismatch,
+    Listener,
     Loan,
     Message,
+    Notifier,
     PeerDied,
     Receiver,
     Refused,
@@ -19,17 +24,24 @@ from ._psyne import (
     Server,
     Tensor,
     TimedOut,
+    _forked,
 )
 
+os.register_at_fork(after_in_child=_forked)
+
 __all__ = [
+    "Call",
     "Client",
     "Closed",
     "Error",
     "Full",
     "Lagged",
     "Layout",
+    "LayoutMismatch",
+    "Listener",
     "Loan",
     "Message",
+    "Notifier",
     "PeerDied",
     "Receiver",
     "Refused",

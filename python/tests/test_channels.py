@@ -179,6 +179,64 @@ class Channels(unittest.TestCase):
         _, errors = child.communicate(timeout=30)
         self.assertIn(b"KeyboardInterrupt", errors)
 
+    def test_wrong_use_is_said(self):
+        sender, receiver = self.pair(Tick.layout)
+        for wrong in (b"", b"x" * 15, b"x" * 17, numpy.zeros(4), numpy.zeros((2, 2), "c8")):
+            with self.assertRaises(psyne.Error) as raised:
+                sender.send(wrong)
+            self.assertEqual((raised.exception.code, raised.exception.number), ("too_long", 16))
+        for wrong in (None, 7, "text", object()):
+            self.assertRaises(TypeError, sender.send, wrong)
+        self.assertRaises(psyne.Error, sender.loan, 17)
+        self.assertRaises(OverflowError, sender.loan, -1)
+        for timeout in (-1, float("nan"), "soon"):
+            self.assertRaises((ValueError, TypeError), receiver.recv, timeout=timeout)
+        sender.send(Tick.pack(1, 2))
+        self.assertEqual(len(receiver.recv(timeout=1e300)), 16)
+        for name in ("", "x", "ipc://", "tcp://x", "ipc://a b", "ipc://" + "x" * 65, "ipc://ä"):
+            with self.assertRaises(psyne.Error) as raised:
+                psyne.Sender(name)
+            self.assertEqual(raised.exception.code, "address")
+        self.assertRaises(psyne.Error, psyne.Sender, self.address + "x", slots=0)
+        self.assertRaises(psyne.Error, psyne.Sender, self.address + "x", psyne.Layout("L", 8, 3))
+
+    def test_who_comes_second_is_told_why_not(self):
+        _sender, _receiver = self.pair(Tick.layout)
+        Other = psyne.Struct("Other", instrument="u64", price="f64")
+        sender, receiver = psyne.Sender, psyne.Receiver
+        for open, layout, code in [
+            (receiver, Tick.layout, "crowded"),
+            (sender, Tick.layout, "crowded"),
+            (sender, Other.layout, "layout_mismatch"),
+            (sender, None, "pattern_mismatch"),
+        ]:
+            with self.assertRaises(psyne.Error) as raised:
+                open(self.address, layout)
+            self.assertEqual(raised.exception.code, code)
+        self.assertRaises(psyne.LayoutMismatch, sender, self.address, Other.layout)
+
+    def test_what_is_closed_stays_closed(self):
+        sender, receiver = self.pair()
+        sender.close()
+        receiver.close()
+        sender.close()
+        receiver.close()
+        loan = (sender.send, b"x"), (sender.loan, 1), (sender.unread,), (sender.stats,)
+        for use, *words in (*loan, (receiver.recv,), (receiver.try_recv,), (receiver.arm,)):
+            self.assertRaises(ValueError, use, *words)
+
+    def test_a_message_is_released_once_or_twice(self):
+        sender, receiver = self.pair()
+        sender.send(b"one")
+        message = receiver.recv()
+        message.release()
+        message.release()
+        self.assertRaises(BufferError, message.tensor)
+        loan = sender.loan(1)
+        loan.abort()
+        loan.abort()
+        self.assertRaises(ValueError, loan.commit)
+
     def test_the_death_of_a_process_is_heard(self):
         address = f"ipc://{self.id()[-40:]}-{os.getpid()}"
         code = (

@@ -19,6 +19,7 @@ create_exception!(
 create_exception!(psyne, PeerDied, Error, "The other side's process died; `number` is its pid.");
 create_exception!(psyne, TimedOut, Error, "Nothing happened within the time given.");
 create_exception!(psyne, Full, Error, "The channel is full, and was opened not to wait.");
+create_exception!(psyne, LayoutMismatch, Error, "The other side means another type of message.");
 create_exception!(psyne, Refused, Error, "The server let the request go without a reply.");
 create_exception!(
     psyne,
@@ -35,6 +36,7 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PeerDied", py.get_type::<PeerDied>())?;
     module.add("TimedOut", py.get_type::<TimedOut>())?;
     module.add("Refused", py.get_type::<Refused>())?;
+    module.add("LayoutMismatch", py.get_type::<LayoutMismatch>())?;
     module.add("Full", py.get_type::<Full>())?;
     module.add("Lagged", py.get_type::<Lagged>())
 }
@@ -53,6 +55,8 @@ pub(crate) fn raise(py: Python<'_>, error: &psyne::channel::Error) -> PyErr {
         Cause::Refused => (Refused::new_err(text), 0),
         Cause::Full => (Full::new_err(text), 0),
         Cause::Lagged(missed) => (Lagged::new_err(text), *missed),
+        Cause::LayoutMismatch => (LayoutMismatch::new_err(text), 0),
+        Cause::Crowded(ends_max) => (Error::new_err(text), *ends_max as u64),
         Cause::TooLong { bytes_max, .. } => (Error::new_err(text), *bytes_max as u64),
         _ => (Error::new_err(text), 0),
     };

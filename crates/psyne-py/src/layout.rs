@@ -56,20 +56,30 @@ impl Layout {
 }
 
 /// The pattern, and what its messages are: without a layout, byte strings of any length.
-pub(crate) fn kind(pattern: &str, layout: Option<Layout>, lag: &str) -> PyResult<Kind> {
+pub(crate) fn kind(
+    pattern: &str,
+    layout: Option<Layout>,
+    (lag, at_mark): (&str, bool),
+) -> PyResult<Kind> {
     let lag = match lag {
         "block" => Lag::Block,
         "skip" => Lag::Skip,
-        _ => return Err(PyValueError::new_err("lag is \"block\" or \"skip\"")),
+        "skip_to_mark" => Lag::SkipToMark,
+        _ => return Err(PyValueError::new_err("lag is \"block\", \"skip\" or \"skip_to_mark\"")),
     };
     match (pattern, layout) {
         ("queue", None) => Ok(Kind::Bytes),
         ("queue", Some(Layout(layout))) => Ok(Kind::Queue(layout)),
+        ("mpsc", Some(Layout(layout))) => Ok(Kind::Mpsc(layout)),
+        ("broadcast", None) => Ok(Kind::BroadcastBytes { lag, at_mark }),
         ("broadcast", Some(Layout(layout))) => Ok(Kind::Broadcast { layout, lag }),
         ("latest", Some(Layout(layout))) => Ok(Kind::Latest(layout)),
-        ("broadcast" | "latest", None) => {
+        ("mpsc" | "latest", None) => {
             Err(PyValueError::new_err("this pattern has messages of one layout"))
         }
-        _ => Err(PyValueError::new_err("pattern is \"queue\", \"broadcast\" or \"latest\"")),
+        _ => {
+            let patterns = "pattern is \"queue\", \"mpsc\", \"broadcast\" or \"latest\"";
+            Err(PyValueError::new_err(patterns))
+        }
     }
 }

@@ -2,17 +2,17 @@
 //! stubs say how it is used.
 
 mod error;
+mod event;
 mod layout;
 mod options;
+mod own;
 mod receiver;
 mod request;
 mod sender;
 mod tensor;
+mod watch;
 
 use pyo3::prelude::*;
-
-/// How long a wait may keep Ctrl-C and other threads from being noticed.
-const SLICE: std::time::Duration = std::time::Duration::from_millis(50);
 
 #[pymodule]
 fn _psyne(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -24,5 +24,9 @@ fn _psyne(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tensor::Tensor>()?;
     module.add_class::<request::Client>()?;
     module.add_class::<request::Server>()?;
+    module.add_class::<request::Call>()?;
+    module.add_class::<event::Notifier>()?;
+    module.add_class::<event::Listener>()?;
+    module.add_function(wrap_pyfunction!(own::_forked, module)?)?;
     error::add(module)
 }

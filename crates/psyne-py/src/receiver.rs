@@ -3,31 +3,32 @@
 use core::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use psyne::channel::{self, any};
-use pyo3::exceptions::PyValueError;
+use psyne::channel::any;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::SLICE;
 use crate::error::{Closed, in_use, raise};
 use crate::layout::{Layout, kind};
 use crate::options::{config, time};
+use crate::own::Own;
 use crate::sender::stats;
 use crate::tensor::Tensor;
+use crate::watch::{Watch, asyncio, patiently};
 
 /// The receiving end of a channel.
 #[pyclass(module = "psyne")]
 pub(crate) struct Receiver {
     held: Option<Held>,
-    end: Option<any::Lender>,
+    end: Own<any::Lender>,
+    watch: Watch,
 }
 
 /// The message that Python looks at.
 struct Held {
-    _message: any::Lease,
+    _message: Own<any::Lease>,
     views: Arc<AtomicUsize>,
 }
 
@@ -43,30 +44,20 @@ pub(crate) struct Message {
 
 impl Receiver {
     /// The end, once nobody looks at the message before.
-    fn idle(&mut self) -> PyResult<&mut any::Lender> {
+    fn idle(&mut self, py: Python<'_>) -> PyResult<&mut any::Lender> {
         if self.held.as_ref().is_some_and(|held| held.views.load(Ordering::Acquire) > 0) {
             return Err(in_use("a view of the message before is alive: `del` it, or copy it"));
         }
         self.held = None;
-        self.end.as_mut().ok_or_else(|| PyValueError::new_err("this end is closed"))
+        self.end.end(py)
     }
 
     /// The next message; Python can interrupt the wait.
     fn next(slf: &Bound<'_, Self>, time: Option<Duration>) -> PyResult<Message> {
         let py = slf.py();
-        let limit = time.map(|time| Instant::now() + time);
         let mut receiver = slf.try_borrow_mut()?;
-        let end = receiver.idle()?;
-        let received = loop {
-            let left = limit.map_or(SLICE, |limit| limit.saturating_duration_since(Instant::now()));
-            match py.detach(|| end.recv(Some(left.min(SLICE)))) {
-                Ok(received) => break received,
-                Err(channel::Error::TimedOut) if left > SLICE || limit.is_none() => {
-                    py.check_signals()?;
-                }
-                Err(error) => return Err(raise(py, &error)),
-            }
-        };
+        let end = receiver.idle(py)?;
+        let received = patiently(py, time, |time| end.recv(Some(time)))?;
         Ok(receiver.hold(slf, received))
     }
 
@@ -74,7 +65,7 @@ impl Receiver {
     fn hold(&mut self, slf: &Bound<'_, Self>, received: any::Lease) -> Message {
         let views = Arc::new(AtomicUsize::new(0));
         let (start, bytes) = (received.as_ptr() as usize, received.len());
-        self.held = Some(Held { _message: received, views: views.clone() });
+        self.held = Some(Held { _message: Own::new(received), views: views.clone() });
         Message { receiver: slf.clone().unbind(), start, bytes, views }
     }
 }
@@ -84,7 +75,7 @@ impl Receiver {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     #[pyo3(signature = (
-        address, layout=None, *, pattern="queue", lag="block", wait="adaptive"
+        address, layout=None, *, pattern="queue", lag="block", at_mark=false, wait="adaptive"
     ))]
     fn new(
         py: Python<'_>,
@@ -92,12 +83,14 @@ impl Receiver {
         layout: Option<Layout>,
         pattern: &str,
         lag: &str,
+        at_mark: bool,
         wait: &str,
     ) -> PyResult<Self> {
-        let (config, kind) = (config(None, wait, true)?, kind(pattern, layout, lag)?);
+        let config = config(None, wait, true)?;
+        let kind = kind(pattern, layout, (lag, at_mark))?;
         let opened = py.detach(|| any::Receiver::open(address, &kind, &config));
         let end = opened.map_err(|error| raise(py, &error))?;
-        Ok(Self { held: None, end: Some(end.into()) })
+        Ok(Self { held: None, end: Own::new(end.into()), watch: Watch::default() })
     }
 
     /// Waits for the next message and lends it where it lies.
@@ -106,25 +99,49 @@ impl Receiver {
         Self::next(&slf, time(timeout)?)
     }
 
+    /// The next message, or None if it is not there.
+    fn try_recv(slf: Bound<'_, Self>) -> PyResult<Option<Message>> {
+        let mut receiver = slf.try_borrow_mut()?;
+        let next = receiver.idle(slf.py())?.try_recv().map_err(|error| raise(slf.py(), &error))?;
+        Ok(next.map(|message| receiver.hold(&slf, message)))
+    }
+
+    /// Waits for the next message as a task of asyncio.
+    fn recv_async(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        asyncio("take", slf.as_any(), "try_recv")
+    }
+
+    /// The file descriptor, which `arm` makes readable when something is there.
+    fn fileno(&mut self, py: Python<'_>) -> PyResult<i32> {
+        self.watch.fileno(py)
+    }
+
+    /// Before waiting for the descriptor: whether something is there already.
+    fn arm(&mut self, py: Python<'_>) -> PyResult<bool> {
+        self.idle(py)?;
+        self.watch.arm(py, self.end.end(py)?)
+    }
+
     /// The newest value, even if it was received before; None before the first.
     fn newest(slf: Bound<'_, Self>) -> PyResult<Option<Message>> {
         let mut receiver = slf.try_borrow_mut()?;
-        let newest = receiver.idle()?.newest().map_err(|error| raise(slf.py(), &error))?;
+        let newest = receiver.idle(slf.py())?.newest().map_err(|error| raise(slf.py(), &error))?;
         Ok(newest.map(|message| receiver.hold(&slf, message)))
     }
 
     /// What was done so far.
     fn stats<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let end = self.idle()?.idle().map_err(|error| raise(py, &error))?;
+        let end = self.idle(py)?.idle().map_err(|error| raise(py, &error))?;
         stats(py, end.stats())
     }
 
     /// Closes the end; what was not received is lost.
-    fn close(&mut self) -> PyResult<()> {
-        if self.end.is_some() {
-            self.idle()?;
+    fn close(&mut self, py: Python<'_>) -> PyResult<()> {
+        if self.end.is_open() {
+            self.idle(py)?;
         }
-        self.end = None;
+        self.end.close();
+        self.watch.ring();
         Ok(())
     }
 
@@ -140,13 +157,21 @@ impl Receiver {
         }
     }
 
+    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __anext__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
+        asyncio("next", slf.as_any(), "try_recv")
+    }
+
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 
     #[pyo3(signature = (*_error))]
-    fn __exit__(&mut self, _error: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.close()
+    fn __exit__(&mut self, py: Python<'_>, _error: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.close(py)
     }
 }
 

@@ -15,6 +15,7 @@ use pyo3::types::PyDict;
 use crate::error::{in_use, raise};
 use crate::layout::{Layout, kind};
 use crate::options::{config, time};
+use crate::own::Own;
 use crate::tensor::Foreign;
 
 /// The sending end of a channel.
@@ -23,7 +24,7 @@ pub(crate) struct Sender {
     /// Dropped before the end that it borrows.
     loan: Option<any::Loan<'static>>,
     /// Boxed, so that the loan's borrow stays where it is.
-    end: Option<Box<any::Sender>>,
+    end: Own<Box<any::Sender>>,
     /// How long a full channel is waited for.
     time: Option<Duration>,
     blocks: bool,
@@ -41,7 +42,7 @@ pub(crate) struct Loan {
     over: AtomicUsize,
 }
 
-/// A retry that Python can interrupt: again as long as `attempt` times out and there is time left.
+/// A full channel is waited for in slices, each as long as the end blocks.
 fn patiently<T>(
     py: Python<'_>,
     (blocks, time): (bool, Option<Duration>),
@@ -62,11 +63,11 @@ fn patiently<T>(
 }
 
 impl Sender {
-    fn idle(&mut self) -> PyResult<&mut any::Sender> {
+    fn idle(&mut self, py: Python<'_>) -> PyResult<&mut any::Sender> {
         if self.loan.is_some() {
             return Err(in_use("commit or abort the loan first"));
         }
-        self.end.as_deref_mut().ok_or_else(|| PyValueError::new_err("this end is closed"))
+        Ok(self.end.end(py)?)
     }
 }
 
@@ -94,14 +95,15 @@ impl Sender {
             _ => return Err(PyValueError::new_err("full is \"block\" or \"refuse\"")),
         };
         let config = config(slots, wait, blocks)?;
-        let kind = kind(pattern, layout, "block")?;
+        let kind = kind(pattern, layout, ("block", false))?;
         let opened = py.detach(|| any::Sender::open(address, &kind, &config));
         let end = opened.map_err(|error| raise(py, &error))?;
-        Ok(Self { loan: None, end: Some(Box::new(end)), time: time(timeout)?, blocks })
+        Ok(Self { loan: None, end: Own::new(Box::new(end)), time: time(timeout)?, blocks })
     }
 
-    /// Copies a message in and sends it.
-    fn send(&mut self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Copies a message in and sends it; `mark`: receivers can begin with it.
+    #[pyo3(signature = (message, *, mark=false))]
+    fn send(&mut self, py: Python<'_>, message: &Bound<'_, PyAny>, mark: bool) -> PyResult<()> {
         let view = PyUntypedBuffer::get(message)?;
         if !view.is_c_contiguous() {
             return Err(PyValueError::new_err("the message does not lie in one piece"));
@@ -114,8 +116,9 @@ impl Sender {
             length => unsafe { slice::from_raw_parts(view.buf_ptr().cast::<u8>(), length) },
         };
         let patience = (self.blocks, self.time);
-        let end = self.idle()?;
-        patiently(py, patience, |py| py.detach(|| end.send(bytes)))
+        let end = self.idle(py)?;
+        let send = if mark { any::Sender::send_marked } else { any::Sender::send };
+        patiently(py, patience, |py| py.detach(|| send(end, bytes)))
     }
 
     /// Sends a tensor of another library: whatever has `__dlpack__` or `__arrow_c_array__`.
@@ -123,7 +126,7 @@ impl Sender {
         let foreign = Foreign::of(tensor)?;
         let header = foreign.header().map_err(|error| raise(py, &error))?;
         let patience = (self.blocks, self.time);
-        let end = self.idle()?;
+        let end = self.idle(py)?;
         patiently(py, patience, |py| {
             py.detach(|| {
                 let mut loan = end.loan(header.message_bytes())?;
@@ -136,9 +139,9 @@ impl Sender {
     /// Lends room for a message, to be written where it will be read.
     fn loan(slf: Bound<'_, Self>, bytes: usize) -> PyResult<Loan> {
         let py = slf.py();
-        let mut sender = slf.borrow_mut();
+        let mut sender = slf.try_borrow_mut()?;
         let patience = (sender.blocks, sender.time);
-        let end = sender.idle()?;
+        let end = sender.idle(py)?;
         let (start, loan) = patiently(py, patience, |py| {
             let mut loan = py.detach(|| end.loan(bytes))?;
             let start = loan.as_mut_ptr() as usize;
@@ -153,17 +156,17 @@ impl Sender {
 
     /// What was sent and not released by the receiver yet.
     fn unread(&mut self, py: Python<'_>) -> PyResult<u64> {
-        self.idle()?.unread().map_err(|error| raise(py, &error))
+        self.idle(py)?.unread().map_err(|error| raise(py, &error))
     }
 
     /// Receivers of a broadcast that are there.
     fn receivers(&mut self, py: Python<'_>) -> PyResult<usize> {
-        self.idle()?.receivers().map_err(|error| raise(py, &error))
+        self.idle(py)?.receivers().map_err(|error| raise(py, &error))
     }
 
     /// What was done so far.
     fn stats<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        stats(py, self.idle()?.stats())
+        stats(py, self.idle(py)?.stats())
     }
 
     /// Closes the end; what was sent can still be received.
@@ -171,7 +174,7 @@ impl Sender {
         if self.loan.is_some() {
             return Err(in_use("commit or abort the loan first"));
         }
-        self.end = None;
+        self.end.close();
         Ok(())
     }
 
@@ -223,6 +226,17 @@ impl Loan {
     fn commit(&self, py: Python<'_>) -> PyResult<()> {
         match self.end(py)? {
             Some(loan) => loan.commit().map_err(|error| raise(py, &error)),
+            None => Err(PyValueError::new_err("the loan is over")),
+        }
+    }
+
+    /// Makes it a message that receivers can begin with.
+    fn mark(&self, py: Python<'_>) -> PyResult<()> {
+        if self.over.load(Ordering::Acquire) == 1 {
+            return Err(PyValueError::new_err("the loan is over"));
+        }
+        match &mut self.sender.bind(py).try_borrow_mut()?.loan {
+            Some(loan) => loan.mark().map_err(|error| raise(py, &error)),
             None => Err(PyValueError::new_err("the loan is over")),
         }
     }

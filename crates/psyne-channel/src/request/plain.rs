@@ -237,10 +237,10 @@ mod tests {
         assert_eq!(client.finish(second, None).unwrap().unwrap(), [20]);
         assert_eq!(client.finish(first, None).unwrap().unwrap(), [10]);
         let refused = client.begin(&[4]).unwrap();
-        drop(client.begin(&[5]).unwrap());
         assert_eq!(server.next(None).unwrap(), [4]);
         server.refuse();
         assert_eq!(client.finish(refused, None).unwrap_err(), Error::Refused);
+        drop(client.begin(&[5]).unwrap());
         drop(server);
         assert_eq!(client.begin(&[6]).unwrap_err().code(), "closed");
     }

@@ -23,8 +23,10 @@ pub fn python(folder: &Path) -> Command {
     let package = folder.join("psyne");
     if !package.exists() {
         std::fs::create_dir(&package).unwrap();
-        let source = root().join("python/psyne/__init__.py");
-        std::fs::copy(source, package.join("__init__.py")).unwrap();
+        for module in ["__init__.py", "_aio.py"] {
+            let source = root().join("python/psyne").join(module);
+            std::fs::copy(source, package.join(module)).unwrap();
+        }
         let extension = libraries().join("lib_psyne.so");
         std::os::unix::fs::symlink(extension, package.join("_psyne.abi3.so")).unwrap();
     }

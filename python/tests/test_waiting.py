@@ -152,9 +152,9 @@ class Waiting(unittest.TestCase):
         children = []
         for name, wait in ends.items():
             code = (
-                "import asyncio, psyne; u8 = psyne.Layout.number('u8');"
+                "import asyncio, psyne, signal; u8 = psyne.Layout.number('u8');"
                 f"address = '{self.address}{name}';"
-                "signal = __import__('signal'); signal.signal(signal.SIGALRM, signal.default_int_handler);"
+                "signal.signal(signal.SIGALRM, signal.default_int_handler);"
                 "signal.setitimer(signal.ITIMER_REAL, 0.3);" + wait
             )
             children.append((name, subprocess.Popen([sys.executable, "-c", code], stderr=-1)))

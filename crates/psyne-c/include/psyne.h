@@ -383,7 +383,8 @@ psyne_status psyne_receivers(psyne_sender *sender, size_t *receivers);
 psyne_stats psyne_sender_stats(const psyne_sender *sender);
 
 /**
- * Closes the end and makes the handle null; what was sent can still be received. Null does nothing.
+ * Closes the end and makes the handle null; what was sent can still be received. Null does
+ * nothing.
  *
  * # Safety
  * `sender` came from `psyne_sender_open`; no copy of it is used again.
@@ -489,9 +490,9 @@ psyne_status psyne_listener_open(const char *address,
 psyne_status psyne_listener_join(psyne_listener *listener, psyne_listener **other);
 
 /**
- * Waits until something happened since the last look. `timeout_ns` is how long, 0 not at all, below
- * 0 as long as it takes. `PSYNE_CLOSED` if all notifiers are gone, `PSYNE_PEER_DIED` once for each
- * whose process died.
+ * Waits until something happened since the last look. `timeout_ns` is how long, 0 not at all,
+ * below 0 as long as it takes. `PSYNE_CLOSED` if all notifiers are gone, `PSYNE_PEER_DIED`
+ * once for each whose process died.
  */
 psyne_status psyne_wait(psyne_listener *listener, int64_t timeout_ns, psyne_events *events);
 

@@ -336,7 +336,8 @@ pub extern "C" fn psyne_sender_stats(sender: Option<&Sender>) -> Stats {
     idle.map(|sender| sender.end.stats().into()).unwrap_or_default()
 }
 
-/// Closes the end and makes the handle null; what was sent can still be received. Null does nothing.
+/// Closes the end and makes the handle null; what was sent can still be received. Null does
+/// nothing.
 ///
 /// # Safety
 /// `sender` came from `psyne_sender_open`; no copy of it is used again.

@@ -108,9 +108,9 @@ pub unsafe extern "C" fn psyne_listener_join(
     }
 }
 
-/// Waits until something happened since the last look. `timeout_ns` is how long, 0 not at all, below
-/// 0 as long as it takes. `PSYNE_CLOSED` if all notifiers are gone, `PSYNE_PEER_DIED` once for each
-/// whose process died.
+/// Waits until something happened since the last look. `timeout_ns` is how long, 0 not at all,
+/// below 0 as long as it takes. `PSYNE_CLOSED` if all notifiers are gone, `PSYNE_PEER_DIED`
+/// once for each whose process died.
 #[unsafe(no_mangle)]
 pub extern "C" fn psyne_wait(
     listener: Option<&mut Listener>,

@@ -3,4 +3,5 @@
 pub mod channel;
 pub mod drive;
 pub mod media;
+pub mod sctp;
 pub mod server;

@@ -17,7 +17,7 @@ use super::config::Config;
 use super::pacer::Pacer;
 use super::ranges::Ranges;
 use super::rtt::Rtt;
-use super::streams::Streams;
+use super::streams::{Piece, Streams};
 use super::tickets::{Tickets, Verdict};
 use super::wire::{DATA_BYTES, I_DATA_BYTES, Sack, unwrap_u32};
 
@@ -66,6 +66,23 @@ pub(super) struct Sent {
     pub(super) flags: u8,
     pub(super) state: State,
     pub(super) stamp: Stamp,
+}
+
+impl Sent {
+    pub(super) fn new(piece: Piece, state: State, stamp: Stamp) -> Self {
+        Self {
+            data: piece.data,
+            protocol: piece.protocol,
+            number: piece.number,
+            fragment: piece.fragment,
+            ticket: piece.ticket,
+            sends: 1,
+            stream: piece.stream,
+            flags: piece.flags,
+            state,
+            stamp,
+        }
+    }
 }
 
 /// The newest of what an acknowledgement covers, and how much that is.
@@ -473,12 +490,12 @@ impl Flight {
         }
     }
 
-    /// What has not left of a message that was given up will not.
+    /// What has not left of a message that was given up will not. In its place stands a chunk that
+    /// is never sent: all that left may arrive after all, and then only skipping its TSN tells the
+    /// peer that the message stays incomplete.
     pub(super) fn give_up(&mut self, stream: u16, ticket: u32, streams: &mut Streams) {
-        let unsent = streams.give_up(stream, ticket);
-        if unsent > 0 {
-            streams.settle(stream, unsent);
-            self.tickets.release(ticket);
+        if let Some(piece) = streams.give_up(stream, ticket) {
+            self.ring.push_back(Sent::new(piece, State::Dropped, Stamp::default()));
         }
         self.forward_due = true;
     }

@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use psyne_core::Time;
 
 use super::flight::{Alarm, Flight, Sent, Stamp, State};
-use super::streams::{Piece, Streams};
+use super::streams::Streams;
 use super::tickets::Verdict;
 use super::wire::{self, Data, HEADER_BYTES, flag, kind};
 
@@ -140,7 +140,7 @@ impl Flight {
         if piece.flags & flag::END == 0 {
             self.tickets.hold(piece.ticket);
         }
-        let sent = sent(piece, stamp);
+        let sent = Sent::new(piece, State::Flying, stamp);
         let immediate = if self.probe_due { flag::IMMEDIATE } else { 0 };
         write(&sent, tsn, self.interleaved, immediate, out);
         let payload = sent.data.len();
@@ -212,21 +212,6 @@ impl Flight {
                 }
             }
         });
-    }
-}
-
-fn sent(piece: Piece, stamp: Stamp) -> Sent {
-    Sent {
-        data: piece.data,
-        protocol: piece.protocol,
-        number: piece.number,
-        fragment: piece.fragment,
-        ticket: piece.ticket,
-        sends: 1,
-        stream: piece.stream,
-        flags: piece.flags,
-        state: State::Flying,
-        stamp,
     }
 }
 

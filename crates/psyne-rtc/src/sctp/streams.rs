@@ -242,20 +242,28 @@ impl Streams {
         self.end_message(id);
     }
 
-    /// Drops what has not left of a message that was given up, and says how many bytes.
-    pub(super) fn give_up(&mut self, id: u16, ticket: Ticket) -> usize {
-        let Some(stream) = self.streams.get_mut(&id) else { return 0 };
-        let Some(first) = stream.waiting.front().filter(|first| first.ticket == ticket) else {
-            return 0;
+    /// Drops what has not left of a message that was given up, and makes an empty last piece of it.
+    pub(super) fn give_up(&mut self, id: u16, ticket: Ticket) -> Option<Piece> {
+        let stream = self.streams.get_mut(&id)?;
+        let first = stream.waiting.front().filter(|first| first.ticket == ticket)?;
+        let (bytes, ordered, protocol) = (first.data.len(), first.ordered, first.protocol);
+        let numbers = if ordered { &mut stream.ordered } else { &mut stream.unordered };
+        let piece = Piece {
+            stream: id,
+            flags: flag::END | if ordered { 0 } else { flag::UNORDERED },
+            number: *numbers,
+            protocol,
+            fragment: stream.fragment,
+            ticket,
+            data: Bytes::new(),
         };
-        let (bytes, ordered) = (first.data.len(), first.ordered);
         if ordered || self.interleaved {
-            let numbers = if ordered { &mut stream.ordered } else { &mut stream.unordered };
             *numbers = numbers.wrapping_add(1);
         }
+        stream.buffered -= bytes;
         self.waiting -= bytes;
         self.end_message(id);
-        bytes
+        Some(piece)
     }
 }
 

@@ -3,5 +3,6 @@
 pub mod channel;
 pub mod drive;
 pub mod media;
+pub mod rtc;
 pub mod sctp;
 pub mod server;

@@ -103,7 +103,8 @@ pub enum Closed {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Messages can be exchanged.
+    /// Messages can be exchanged. None is heard of before, even if it overtook what ends the
+    /// handshake: who hears one may answer.
     Connected,
     /// A message came, whole, and in order where that was asked for.
     Message(Message),
@@ -135,8 +136,8 @@ pub enum Output {
 
 /// An SCTP association as data channels use it: RFC 9260 with RFC 3758, 6525 and 8831.
 pub trait Association: Debug + Send {
-    /// Starts the handshake. Both sides do so at once (RFC 8841 §9.3), so it must survive INITs
-    /// that cross.
+    /// Starts the handshake. The session asks the DTLS client's side to; the other side waits, or
+    /// starts at once as browsers do, so it must survive INITs that cross.
     fn connect(&mut self, now: Time);
 
     /// A packet from the other side. What is malformed is dropped, or ends the association with

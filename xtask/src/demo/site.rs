@@ -23,9 +23,19 @@ pub(super) fn build(dev: bool) -> Result<PathBuf> {
         args.push("--release");
     }
     sh::run(sh::cargo(&args))?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or(sh::root().join("target"), PathBuf::from);
-    Ok(target.join(if dev { "debug" } else { "release" }).join("streamr"))
+    Ok(target().join(if dev { "debug" } else { "release" }).join("streamr"))
+}
+
+/// Builds the native peer that a browser talks to by data channels.
+pub(super) fn peer() -> Result<PathBuf> {
+    let args = ["build", "--locked", "--package", "psyne-rtc", "--example", "peer"];
+    sh::run(sh::cargo(&args))?;
+    Ok(target().join("debug/examples/peer"))
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or(sh::root().join("target"), PathBuf::from)
 }
 
 /// Where the server listens on loopback.

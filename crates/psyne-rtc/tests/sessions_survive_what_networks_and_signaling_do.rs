@@ -220,6 +220,31 @@ fn strangers_are_dropped_and_get_no_answer() {
 }
 
 #[test]
+fn addresses_that_checks_come_from_are_limited() {
+    let mut b = config(2);
+    b.sources_max = 3;
+    let mut world = World::with(Link::CLEAN, 1, config(1), b);
+    world.signal();
+    let check = loop {
+        match world.a.session.poll_output() {
+            Output::Transmit(transmit) => break transmit.data,
+            Output::Event(_) => {}
+            Output::Wait(wait) => {
+                world.now = wait.expect("checks are due");
+                world.a.session.handle_timeout(world.now);
+            }
+        }
+    };
+    // The same check, as if NATs had given its sender one address after another.
+    for port in 1..=10 {
+        let from = SocketAddr::new(world.a.addr.ip(), port);
+        world.b.session.handle_datagram(world.now, world.b.addr, from, &check);
+        while !matches!(world.b.session.poll_output(), Output::Wait(_)) {}
+    }
+    assert_eq!(world.b.session.metrics().datagrams_dropped, 7);
+}
+
+#[test]
 fn sections_of_audio_and_video_are_refused_in_their_places() {
     let mut b = Session::new(config(2), Time::ZERO, [2; 32]);
     let offer = Session::new(config(1), Time::ZERO, [1; 32]).offer(Time::ZERO).unwrap();

@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol, Self
 import numpy
 from typing_extensions import Buffer
 
-Pattern = Literal["queue", "mpsc", "broadcast", "latest"]
+Pattern = Literal["queue", "mpsc", "spmc", "mpmc", "broadcast", "latest"]
 Lag = Literal["block", "skip", "skip_to_mark"]
 Wait = Literal["spin", "adaptive", "park"]
 Number = Literal["u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64"]

@@ -27,6 +27,23 @@ class Patterns(unittest.TestCase):
                 psyne.Receiver(address, Number.layout, pattern="mpsc")
             self.assertEqual((raised.exception.code, raised.exception.number), ("crowded", 1))
 
+    def test_each_of_many_takes_some(self):
+        for pattern in ("spmc", "mpmc"):
+            address = self.address.replace("memory", "ipc") + pattern
+            sender = psyne.Sender(address, Number.layout, pattern=pattern)
+            takers = [psyne.Receiver(address, Number.layout, pattern=pattern) for _ in range(3)]
+            for value, taker in enumerate(takers):
+                sender.send(Number.pack(value))
+                self.assertEqual(Number.unpack(taker.recv(60)).value, value)
+            self.assertEqual(sender.unread(), 0)
+            if pattern == "mpmc":
+                beside = psyne.Sender(address, Number.layout, pattern=pattern)
+                beside.send(Number.pack(7))
+                self.assertEqual(Number.unpack(takers[1].recv(60)).value, 7)
+                beside.close()
+            sender.close()
+            self.assertRaises(psyne.Closed, takers[0].recv, 60)
+
     def come(self, sender, count, **options):
         receiver = psyne.Receiver(self.address, pattern="broadcast", **options)
         while sender.receivers() < count:

@@ -57,7 +57,7 @@ class Waiting(unittest.TestCase):
             sender.close()
             self.assertEqual([message async for message in receiver], [])
 
-        for pattern in ("queue", "mpsc", "broadcast", "latest"):
+        for pattern in ("queue", "mpsc", "spmc", "mpmc", "broadcast", "latest"):
             asyncio.run(talk(pattern, Number.layout, Number.pack(7)))
         for pattern in ("queue", "broadcast"):
             asyncio.run(talk(pattern, None, b"text"))

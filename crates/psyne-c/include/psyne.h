@@ -36,6 +36,17 @@ struct ArrowArray;
 #define PSYNE_MPSC 3
 
 /**
+ * A queue with one sender, from which each of many receivers takes what is next. Not for
+ * `PSYNE_BYTES`.
+ */
+#define PSYNE_SPMC 4
+
+/**
+ * The same with many senders. Not for `PSYNE_BYTES`.
+ */
+#define PSYNE_MPMC 5
+
+/**
  * A broadcast's sender waits for this receiver, as `full` says.
  */
 #define PSYNE_LAG_BLOCK 0
@@ -219,11 +230,11 @@ typedef struct {
    */
   uint32_t at_mark;
   /**
-   * Most receivers of a broadcast or a latest value, listeners to events.
+   * Most receivers of a broadcast, a latest value or a queue with many, listeners to events.
    */
   uint32_t receivers_max;
   /**
-   * Most senders of `PSYNE_MPSC`, clients of a server.
+   * Most senders of `PSYNE_MPSC` and `PSYNE_MPMC`, clients of a server.
    */
   uint32_t senders_max;
   /**
@@ -373,7 +384,8 @@ void psyne_abort(psyne_sender *sender);
 psyne_status psyne_unread(psyne_sender *sender, uint64_t *unread);
 
 /**
- * Receivers of a broadcast that are there; what is sent before they come they don't hear.
+ * Receivers that are there, of a broadcast or of a queue with many. What is broadcast before they
+ * come they don't hear.
  */
 psyne_status psyne_receivers(psyne_sender *sender, size_t *receivers);
 

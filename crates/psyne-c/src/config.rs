@@ -15,6 +15,11 @@ pub const PSYNE_LATEST: u32 = 2;
 /// A queue with many senders, each of which opens an end of its own, and one receiver. Not for
 /// `PSYNE_BYTES`.
 pub const PSYNE_MPSC: u32 = 3;
+/// A queue with one sender, from which each of many receivers takes what is next. Not for
+/// `PSYNE_BYTES`.
+pub const PSYNE_SPMC: u32 = 4;
+/// The same with many senders. Not for `PSYNE_BYTES`.
+pub const PSYNE_MPMC: u32 = 5;
 
 /// A broadcast's sender waits for this receiver, as `full` says.
 pub const PSYNE_LAG_BLOCK: u32 = 0;
@@ -54,9 +59,9 @@ pub struct Config {
     pub lag: u32,
     /// Not 0: a broadcast's receiver begins with the newest marked message. For `PSYNE_BYTES`.
     pub at_mark: u32,
-    /// Most receivers of a broadcast or a latest value, listeners to events.
+    /// Most receivers of a broadcast, a latest value or a queue with many, listeners to events.
     pub receivers_max: u32,
-    /// Most senders of `PSYNE_MPSC`, clients of a server.
+    /// Most senders of `PSYNE_MPSC` and `PSYNE_MPMC`, clients of a server.
     pub senders_max: u32,
     /// Most calls of one client under way at a time.
     pub calls_max: u32,
@@ -98,7 +103,9 @@ impl Config {
             (PSYNE_BROADCAST, None) => {
                 Ok(any::Kind::BroadcastBytes { lag, at_mark: self.at_mark != 0 })
             }
-            (PSYNE_LATEST | PSYNE_MPSC, None) => {
+            (PSYNE_SPMC, Some(layout)) => Ok(any::Kind::Spmc(layout)),
+            (PSYNE_MPMC, Some(layout)) => Ok(any::Kind::Mpmc(layout)),
+            (PSYNE_LATEST | PSYNE_MPSC | PSYNE_SPMC | PSYNE_MPMC, None) => {
                 Err(channel::Error::Config("this pattern has messages of one layout"))
             }
             _ => Err(channel::Error::Config("pattern is none of PSYNE_QUEUE, …")),

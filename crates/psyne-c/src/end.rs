@@ -308,7 +308,8 @@ pub extern "C" fn psyne_unread(sender: Option<&mut Sender>, unread: Option<&mut 
     count(sender, unread, any::Sender::unread)
 }
 
-/// Receivers of a broadcast that are there; what is sent before they come they don't hear.
+/// Receivers that are there, of a broadcast or of a queue with many. What is broadcast before they
+/// come they don't hear.
 #[unsafe(no_mangle)]
 pub extern "C" fn psyne_receivers(
     sender: Option<&mut Sender>,

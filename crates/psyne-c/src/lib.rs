@@ -10,8 +10,8 @@ mod tensor;
 
 pub use config::{
     Config, PSYNE_ADAPTIVE, PSYNE_BLOCK, PSYNE_BROADCAST, PSYNE_LAG_BLOCK, PSYNE_LAG_SKIP,
-    PSYNE_LAG_SKIP_TO_MARK, PSYNE_LATEST, PSYNE_MPSC, PSYNE_PARK, PSYNE_QUEUE, PSYNE_REFUSE,
-    PSYNE_SPIN, psyne_config_default,
+    PSYNE_LAG_SKIP_TO_MARK, PSYNE_LATEST, PSYNE_MPMC, PSYNE_MPSC, PSYNE_PARK, PSYNE_QUEUE,
+    PSYNE_REFUSE, PSYNE_SPIN, PSYNE_SPMC, psyne_config_default,
 };
 pub use end::{
     Receiver, Sender, Stats, psyne_abort, psyne_arm, psyne_commit, psyne_loan, psyne_mark,

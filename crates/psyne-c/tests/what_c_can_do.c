@@ -92,6 +92,34 @@ static void many_send_to_one(void) {
   psyne_receiver_close(&to);
 }
 
+static void each_of_many_takes_some(void) {
+  psyne_config config = psyne_config_default();
+  config.pattern = PSYNE_MPMC;
+  psyne_sender *from[2];
+  psyne_receiver *to[2];
+  uint64_t left = 2, sum = 0;
+  for (uint64_t at = 0; at < 2; at++) {
+    from[at] = sender(address("ipc", "mpmc"), number(), &config);
+    OK(psyne_send(from[at], &at, sizeof at));
+  }
+  for (int at = 0; at < 2; at++) {
+    to[at] = receiver(address("ipc", "mpmc"), number(), &config);
+    sum += next(to[at]);
+  }
+  CHECK(sum == 1);
+  for (int at = 0; at < 2; at++) {
+    OK(psyne_unread(from[at], &left));
+    CHECK(left == 0);
+    psyne_sender_close(&from[at]);
+  }
+  SAYS(PSYNE_CLOSED, wait_for(to[0]));
+  for (int at = 0; at < 2; at++) psyne_receiver_close(&to[at]);
+  config.pattern = PSYNE_SPMC;
+  from[0] = sender(address("memory", "spmc"), number(), &config);
+  SAYS(PSYNE_CROWDED, psyne_sender_open(address("memory", "spmc"), number(), &config, &from[1]));
+  psyne_sender_close(&from[0]);
+}
+
 static void wait_for_receivers(psyne_sender *from, size_t count) {
   size_t there = 0;
   while (there < count) {
@@ -465,6 +493,7 @@ static void what_is_asked_for_is_checked(void) {
 int main(void) {
   a_death_is_heard();
   many_send_to_one();
+  each_of_many_takes_some();
   strings_are_broadcast();
   events_are_counted();
   calls_end_in_any_order();

@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::broadcast::{self, Lag};
-use crate::{Config, Error, Layout, Stats, bytes, latest, mpsc, plain};
+use crate::{Config, Error, Layout, Stats, bytes, latest, mpsc, plain, spmc};
 
 mod copied;
 
@@ -25,6 +25,11 @@ pub enum Kind {
     Queue(Layout),
     /// A queue of messages of one layout with many senders ([`mpsc`]).
     Mpsc(Layout),
+    /// A queue of messages of one layout, each of which one of many receivers takes
+    /// ([`spmc`](crate::spmc)).
+    Spmc(Layout),
+    /// The same with many senders ([`mpmc`](crate::mpmc)).
+    Mpmc(Layout),
     /// One ring of messages of one layout for many receivers ([`broadcast`]).
     Broadcast {
         /// What the messages are.
@@ -100,7 +105,7 @@ pub enum Sender {
     Queue(plain::Sender),
     /// Of a broadcast of byte strings.
     BroadcastBytes(Box<broadcast::bytes::Sender>),
-    /// Of a broadcast of messages, or a latest value.
+    /// Of a broadcast of messages, a latest value, or a queue with many receivers.
     Copied(copied::Sender),
 }
 
@@ -114,6 +119,12 @@ impl Sender {
             Kind::Bytes => Self::Bytes(bytes::Sender::open(address, config)?),
             Kind::Queue(layout) => Self::Queue(plain::Sender::open(address, layout, config)?),
             Kind::Mpsc(layout) => Self::Queue(mpsc::plain::sender(address, layout, config)?),
+            Kind::Spmc(layout) => {
+                Self::Copied(spmc::plain::Sender::open(address, layout, config)?.into())
+            }
+            Kind::Mpmc(layout) => {
+                Self::Copied(spmc::plain::Sender::open_beside(address, layout, config)?.into())
+            }
             Kind::Broadcast { layout, .. } => {
                 Self::Copied(broadcast::plain::Sender::open(address, layout, config)?.into())
             }
@@ -146,8 +157,8 @@ impl Sender {
     }
 
     /// Lends room for a message of `bytes` bytes, to be written where it will be read; that of a
-    /// broadcast of messages or a latest value, which is copied when it is committed, holds the one
-    /// before.
+    /// broadcast of messages, a latest value or a queue with many receivers, which is copied when
+    /// it is committed, holds the one before.
     ///
     /// # Errors
     /// `TooLong`, also if messages of one layout have another size; `Full`, `TimedOut`, `Closed`,
@@ -181,7 +192,7 @@ impl Sender {
         }
     }
 
-    /// Receivers of a broadcast that are there.
+    /// Receivers of a broadcast, or of a queue with many, that are there.
     ///
     /// # Errors
     /// `Config` for another pattern.
@@ -191,7 +202,7 @@ impl Sender {
             Self::Copied(sender) => sender.receivers(),
             _ => None,
         };
-        receivers.ok_or(Error::Config("only a broadcast counts its receivers"))
+        receivers.ok_or(Error::Config("only who may have many receivers counts them"))
     }
 
     /// What was done so far.
@@ -271,7 +282,7 @@ pub enum Receiver {
     Mpsc(mpsc::plain::Receiver),
     /// Of a broadcast of byte strings.
     BroadcastBytes(broadcast::bytes::Receiver),
-    /// Of a broadcast of messages, or a latest value.
+    /// Of a broadcast of messages, a latest value, or a queue with many receivers.
     Copied(copied::Receiver),
 }
 
@@ -285,6 +296,9 @@ impl Receiver {
             Kind::Bytes => Self::Bytes(bytes::Receiver::open(address, config)?),
             Kind::Queue(layout) => Self::Queue(plain::Receiver::open(address, layout, config)?),
             Kind::Mpsc(layout) => Self::Mpsc(mpsc::plain::Receiver::open(address, layout, config)?),
+            Kind::Spmc(layout) | Kind::Mpmc(layout) => {
+                Self::Copied(spmc::plain::Receiver::open(address, layout, config)?.into())
+            }
             Kind::Broadcast { layout, lag } => Self::Copied(
                 broadcast::plain::Receiver::open(address, layout, *lag, config)?.into(),
             ),
@@ -463,6 +477,27 @@ mod tests {
         }
         assert_eq!(receiver.recv(None).unwrap_err().code(), "closed");
         assert_eq!((receiver.stats().slots, receiver.newest().unwrap_err()), (3, NO_LATEST));
+    }
+
+    #[test]
+    fn each_of_many_takes_some() {
+        for (name, kind) in [("spmc", Kind::Spmc as fn(_) -> _), ("mpmc", Kind::Mpmc)] {
+            let kind = kind(Layout::named("F", 4, 1));
+            let config = Config::default();
+            let address = format!("memory://any-{name}-{}", std::process::id());
+            let mut sender = Sender::open(&address, &kind, &config).unwrap();
+            assert_eq!(Sender::open(&address, &kind, &config).is_ok(), name == "mpmc");
+            let mut takers = [1, 2].map(|_| Receiver::open(&address, &kind, &config).unwrap());
+            for taker in &mut takers {
+                sender.send(b"four").unwrap();
+                assert_eq!(&*taker.recv(Some(Duration::from_secs(60))).unwrap(), b"four");
+                assert!(taker.try_recv().unwrap().is_none());
+            }
+            assert_eq!((sender.unread(), sender.receivers()), (Ok(0), Ok(2)));
+            drop(sender);
+            let [first, _] = &mut takers;
+            assert_eq!(first.recv(None).unwrap_err().code(), "closed");
+        }
     }
 
     #[test]

@@ -37,8 +37,8 @@ const TRIES_MAX: usize = 1 << 20;
 const RESTLESS: Error = Error::Corrupt("what is taken changes all the time");
 
 /// Bytes of a slot.
-pub(crate) const fn stride<T: Message>() -> usize {
-    (HEAD_WORDS * 8 + size_of::<T>()).next_multiple_of(LINE)
+pub(crate) const fn stride(message_bytes: usize) -> usize {
+    (HEAD_WORDS * 8 + message_bytes).next_multiple_of(LINE)
 }
 
 /// What all ends of a queue in this process share.
@@ -69,7 +69,7 @@ impl Hall {
             Some(lane) => lane,
             None => {
                 let slots = self.config.exact_slots()?;
-                let words = Words::private(slots, stride::<T>())?;
+                let words = Words::private(slots, stride(size_of::<T>()))?;
                 (Ring::over(words, self.senders.claim(index), slots as u64), 0)
             }
         };
@@ -172,7 +172,13 @@ impl Out {
     /// Writes the message that is `ahead` (0 is next). There must be room.
     #[inline]
     pub(crate) fn write<T: Message>(&self, ahead: u64, message: &T) {
-        store(&self.ring.slot(self.tail + ahead)[HEAD_WORDS..], message);
+        self.write_by(ahead, |words| store(words, message));
+    }
+
+    /// The same for who writes its words.
+    #[inline]
+    pub(crate) fn write_by(&self, ahead: u64, write: impl FnOnce(&[AtomicU64])) {
+        write(&self.ring.slot(self.tail + ahead)[HEAD_WORDS..]);
     }
 
     /// Hands the next `count` over, which were written.
@@ -270,11 +276,21 @@ impl Take {
     /// Takes the next message; if `busy`, others are expected after it.
     #[inline]
     pub(crate) fn one<T: Message>(&mut self, busy: bool) -> Result<Option<T>, Error> {
+        self.one_by(busy, load)
+    }
+
+    /// The same for who reads its words, again if another was faster.
+    #[inline]
+    pub(crate) fn one_by<R>(
+        &mut self,
+        busy: bool,
+        mut read: impl FnMut(&[AtomicU64]) -> R,
+    ) -> Result<Option<R>, Error> {
         for _ in 0..TRIES_MAX {
             if !self.may_have()? {
                 return Ok(None);
             }
-            let message = load(&self.ring.slot(self.head)[HEAD_WORDS..]);
+            let message = read(&self.ring.slot(self.head)[HEAD_WORDS..]);
             if busy {
                 prefetch(self.ring.slot(self.head + AHEAD));
             }

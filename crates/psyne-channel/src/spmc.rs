@@ -15,8 +15,9 @@ use crate::claim::{self, Hall, In, Out, Take};
 use crate::desk::{Pattern, Terms};
 use crate::ends::Stats;
 use crate::policy::{Door, Policy};
-use crate::{Config, Error, Message, team};
+use crate::{Config, Error, Layout, Message, team};
 
+pub mod plain;
 pub(crate) mod sides;
 
 use sides::{Receivers, Senders};
@@ -42,7 +43,11 @@ pub(crate) fn open<T: Message>(
 
 /// What a name must mean the same by at both ends.
 pub(crate) const fn terms<T: Message>() -> Terms {
-    Terms { pattern: Pattern::Crowd, layout: T::LAYOUT, stride: claim::stride::<T>() }
+    terms_of(T::LAYOUT)
+}
+
+const fn terms_of(layout: Layout) -> Terms {
+    Terms { pattern: Pattern::Crowd, layout, stride: claim::stride(layout.size) }
 }
 
 /// The end that sends. Dropped, it closes the channel; what was sent can still be received.
@@ -68,7 +73,11 @@ impl<T: Message> Sender<T> {
 
     /// The same as one of so many.
     pub(crate) fn open_among(at: (&str, usize), config: &Config) -> Result<Self, Error> {
-        let (team, out) = team::Receivers::open(at, const { terms::<T>() }, config)?;
+        Self::open_on(at, const { terms::<T>() }, config)
+    }
+
+    fn open_on(at: (&str, usize), terms: Terms, config: &Config) -> Result<Self, Error> {
+        let (team, out) = team::Receivers::open(at, terms, config)?;
         Ok(Self::of(out, Receivers::There(team), config))
     }
 
@@ -281,7 +290,11 @@ impl<T: Message> Receiver<T> {
     /// `Address`, `Config`, `Memory`, `System`; if a sender is there: `Crowded`,
     /// `LayoutMismatch`, `PatternMismatch`.
     pub fn open(address: &str, config: &Config) -> Result<Self, Error> {
-        let team = team::Senders::open(address, const { terms::<T>() }, config)?;
+        Self::open_on(address, const { terms::<T>() }, config)
+    }
+
+    fn open_on(address: &str, terms: Terms, config: &Config) -> Result<Self, Error> {
+        let team = team::Senders::open(address, terms, config)?;
         let at = Some((address.into(), config.clone()));
         Ok(Self { senders: Senders::There(team), received: 0, at, _type: PhantomData })
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use process::{Dice, Other, held, job, name, residue};
+use process::{Dice, Other, alone, beside, held, job, name, residue};
 use psyne_channel::{Config, Error, Reason, Wait, spsc};
 
 /// Each is a process; `cargo xtask bench channel` does a thousand.
@@ -127,6 +127,7 @@ fn outlives<const WORDS: usize>(wait: Wait, job: &str) {
 
 #[test]
 fn a_receiver_outlives_its_senders() {
+    let _alone = alone();
     outlives::<LINE>(Wait::Spin, "send-line");
     outlives::<WIDE>(Wait::Adaptive, "send-wide");
     outlives::<LINE>(Wait::Park, "send-line");
@@ -204,6 +205,7 @@ fn is_outlived<const WORDS: usize>(job: &str, turns: u64) {
 
 #[test]
 fn a_sender_outlives_its_receivers() {
+    let _beside = beside();
     is_outlived::<LINE>("receive-line", TURNS);
     is_outlived::<WIDE>("receive-wide", TURNS / 2);
 }
@@ -230,6 +232,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn a_task_hears_messages_and_death_too() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("task"));
     let mut receiver = spsc::Receiver::open(&address, &Config::default()).unwrap();
     for turn in 0..3 {

@@ -7,7 +7,7 @@ mod process;
 use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
-use process::{Dice, Other, held, job, name, residue};
+use process::{Dice, Other, alone, beside, held, job, name, residue};
 use psyne_channel::request::{Client, Server};
 use psyne_channel::{Config, Error, Reason, Wait, spsc};
 
@@ -64,6 +64,7 @@ fn child() {
 
 #[test]
 fn a_client_outlives_its_servers() {
+    let _alone = alone();
     for wait in [Wait::Spin, Wait::Adaptive, Wait::Park] {
         let address = format!("ipc://{}", name(&format!("servers-{wait:?}")));
         let mut client = client(&address, wait);
@@ -101,6 +102,7 @@ fn a_client_outlives_its_servers() {
 
 #[test]
 fn a_server_outlives_its_clients() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("clients"));
     let mut server = server(&address, Wait::Adaptive);
     let start = || Other::start(&["ask", &address]);
@@ -141,6 +143,7 @@ fn a_server_outlives_its_clients() {
 
 #[test]
 fn what_a_dead_server_had_not_taken_is_answered_by_the_next() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("untaken"));
     let mut client = client(&address, Wait::Park);
     let calls = [0, 1, 2, 3].map(|number| Some(client.begin([number, 0, 5]).unwrap()));
@@ -164,6 +167,7 @@ fn what_a_dead_server_had_not_taken_is_answered_by_the_next() {
 
 #[test]
 fn who_means_something_else_or_is_too_many_is_told_so() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("wrong"));
     let mut server = server(&address, Wait::Park);
     let config = config(Wait::Park);

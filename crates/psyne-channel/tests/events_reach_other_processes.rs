@@ -6,7 +6,7 @@ mod process;
 use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
-use process::{Dice, Other, held, job, name};
+use process::{Dice, Other, alone, beside, held, job, name};
 use psyne_channel::event::{Listener, Notifier};
 use psyne_channel::{Config, Error, Wait, latest};
 
@@ -42,6 +42,7 @@ fn child() {
 
 #[test]
 fn listeners_outlive_their_notifiers() {
+    let _alone = alone();
     let address = format!("ipc://{}", name("outlive"));
     let mut listener = Listener::open(&address, &config()).unwrap();
     let (mut dice, mut before) = (Dice(9), None);
@@ -78,6 +79,7 @@ fn listeners_outlive_their_notifiers() {
 
 #[test]
 fn one_listener_hears_several_processes() {
+    let _beside = beside();
     let addresses = [0, 1].map(|which| format!("ipc://{}", name(&format!("both-{which}"))));
     let mut notifiers = [0, 1].map(|which| {
         let mut other = Other::start(&["once", &addresses[which], &which.to_string()]);
@@ -102,6 +104,7 @@ fn one_listener_hears_several_processes() {
 
 #[test]
 fn who_means_something_else_or_is_too_many_is_told_so() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("wrong"));
     let mut notifier = Notifier::open(&address, &config()).unwrap();
     let code = |error: Error| error.code();

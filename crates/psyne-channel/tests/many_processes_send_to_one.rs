@@ -7,7 +7,7 @@ mod process;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use process::{Dice, Other, held, job, name, residue};
+use process::{Dice, Other, alone, beside, held, job, name, residue};
 use psyne_channel::mpsc::{Receiver, Sender};
 use psyne_channel::{Config, Error, Reason, Wait, spsc};
 
@@ -85,6 +85,7 @@ impl Heard {
 
 #[test]
 fn a_receiver_outlives_its_senders_and_takes_in_new_ones() {
+    let _alone = alone();
     for wait in [Wait::Spin, Wait::Adaptive, Wait::Park] {
         let address = format!("ipc://{}", name(&format!("many-{wait:?}")));
         let mut receiver = Receiver::open(&address, &config(4, wait)).unwrap();
@@ -132,6 +133,7 @@ fn a_receiver_outlives_its_senders_and_takes_in_new_ones() {
 
 #[test]
 fn the_last_that_finishes_closes_until_others_come() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("finish"));
     let mut receiver = Receiver::<Note>::open(&address, &config(4, Wait::Park)).unwrap();
     for round in 1..4 {
@@ -157,6 +159,7 @@ fn the_last_that_finishes_closes_until_others_come() {
 
 #[test]
 fn senders_go_on_with_the_next_receiver() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("takeover"));
     let open = || Sender::<Note>::open(&address, &config(4, Wait::Park)).unwrap();
     let mut threads = Vec::new();
@@ -205,6 +208,7 @@ fn senders_go_on_with_the_next_receiver() {
 
 #[test]
 fn who_means_something_else_or_is_too_many_is_told_so() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("wrong"));
     let config = config(2, Wait::Park);
     let receiver = Receiver::<Note>::open(&address, &config).unwrap();

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use process::{Dice, Other, held, job, name, residue};
+use process::{Dice, Other, alone, beside, held, job, name, residue};
 use psyne_channel::{Config, Error, Full, Reason, Wait, mpmc, mpsc, observe, spmc};
 
 /// Who sent it, and its number there, often enough that a torn one would show.
@@ -155,6 +155,7 @@ fn missing(said: &[Vec<(u64, u64)>], senders: &HashMap<u64, u64>) -> u64 {
 
 #[test]
 fn each_message_reaches_one_of_them() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("shared"));
     let takers = ["take", "take-asleep", "take"].map(|what| Taker::start(what, &address));
     let senders = [0; 3].map(|_| Other::start(&["finish", &address, "400"]));
@@ -169,6 +170,7 @@ fn each_message_reaches_one_of_them() {
 
 #[test]
 fn what_a_killed_receiver_had_in_hand_is_counted_and_nothing_else_is_lost() {
+    let _alone = alone();
     let address = format!("ipc://{}", name("killed-takers"));
     let mut sender = mpmc::Sender::open(&address, &config(Wait::Adaptive)).unwrap();
     let start = |turn: usize| Taker::start(["take", "take-asleep"][turn % 2], &address);
@@ -209,6 +211,7 @@ fn what_a_killed_receiver_had_in_hand_is_counted_and_nothing_else_is_lost() {
 
 #[test]
 fn receivers_outlive_their_senders_and_find_new_ones() {
+    let _beside = beside();
     for wait in [Wait::Spin, Wait::Adaptive, Wait::Park] {
         let address = format!("ipc://{}", name(&format!("killed-senders-{wait:?}")));
         let mut receiver = mpmc::Receiver::<Note>::open(&address, &config(wait)).unwrap();
@@ -248,6 +251,7 @@ fn receivers_outlive_their_senders_and_find_new_ones() {
 
 #[test]
 fn whoever_is_killed_nothing_comes_twice_and_others_go_on() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("killed-both"));
     let taker = |turn: usize| Taker::start(["take", "take-asleep"][turn % 2], &address);
     let sender = || Other::start(&["send", &address]);
@@ -282,6 +286,7 @@ fn whoever_is_killed_nothing_comes_twice_and_others_go_on() {
 
 #[test]
 fn messages_wait_for_who_comes_and_a_full_ring_says_so() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("later"));
     let full = Full::BlockFor(Duration::from_millis(1));
     let config = Config { full, ..config(Wait::Park) };
@@ -315,6 +320,7 @@ fn messages_wait_for_who_comes_and_a_full_ring_says_so() {
 
 #[test]
 fn who_means_something_else_or_is_too_many_is_told_so() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("wrong"));
     let config = Config { senders_max: 2, receivers_max: 2, ..config(Wait::Park) };
     let code = |error: Error| error.code();
@@ -335,6 +341,7 @@ fn who_means_something_else_or_is_too_many_is_told_so() {
 
 #[test]
 fn an_observer_sees_who_is_there_and_what_waits() {
+    let _beside = beside();
     let name = name("observed");
     let address = format!("ipc://{name}");
     let mut senders =

@@ -5,7 +5,7 @@ mod process;
 
 use std::time::Duration;
 
-use process::{Dice, Other, held, job, name, residue};
+use process::{Dice, Other, alone, beside, held, job, name, residue};
 use psyne_channel::broadcast::Lag;
 use psyne_channel::broadcast::bytes::{Receiver, Sender};
 use psyne_channel::{Config, Error, Reason, broadcast};
@@ -83,6 +83,7 @@ fn wait_for(sender: &mut Sender, receivers: usize) {
 
 #[test]
 fn every_receiver_hears_everything_from_when_it_came() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("all"));
     let mut early = Other::start(&["hear", &address]);
     let mut sender = Sender::open(&address, &config()).unwrap();
@@ -99,6 +100,7 @@ fn every_receiver_hears_everything_from_when_it_came() {
 
 #[test]
 fn a_receiver_that_is_killed_sets_the_sender_free() {
+    let _alone = alone();
     let address = format!("ipc://{}", name("stalled"));
     let mut sender = Sender::open(&address, &config()).unwrap();
     let mut before = None;
@@ -140,6 +142,7 @@ fn outlive(receiver: &mut Receiver, all: bool, (mut last, pid): (u64, u32)) -> u
 
 #[test]
 fn receivers_outlive_their_senders() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("senders"));
     let open = |lag| Receiver::open(&address, lag, &config()).unwrap();
     let (mut all, mut newest) = (open(Lag::Block), open(Lag::SkipToMark));
@@ -168,6 +171,7 @@ fn receivers_outlive_their_senders() {
 
 #[test]
 fn who_joins_late_begins_with_a_mark() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("mark"));
     let mut sender = Sender::open(&address, &config()).unwrap();
     (0..10).for_each(|number| sender.send(&string(number)).unwrap());
@@ -188,6 +192,7 @@ fn who_joins_late_begins_with_a_mark() {
 
 #[test]
 fn who_means_something_else_or_is_too_many_is_told_so() {
+    let _beside = beside();
     let address = format!("ipc://{}", name("wrong"));
     let mut sender = Sender::open(&address, &config()).unwrap();
     let open = || Receiver::open(&address, Lag::Skip, &config());

@@ -71,15 +71,17 @@ pub(crate) fn kind(
         ("queue", None) => Ok(Kind::Bytes),
         ("queue", Some(Layout(layout))) => Ok(Kind::Queue(layout)),
         ("mpsc", Some(Layout(layout))) => Ok(Kind::Mpsc(layout)),
+        ("spmc", Some(Layout(layout))) => Ok(Kind::Spmc(layout)),
+        ("mpmc", Some(Layout(layout))) => Ok(Kind::Mpmc(layout)),
         ("broadcast", None) => Ok(Kind::BroadcastBytes { lag, at_mark }),
         ("broadcast", Some(Layout(layout))) => Ok(Kind::Broadcast { layout, lag }),
         ("latest", Some(Layout(layout))) => Ok(Kind::Latest(layout)),
-        ("mpsc" | "latest", None) => {
+        ("mpsc" | "spmc" | "mpmc" | "latest", None) => {
             Err(PyValueError::new_err("this pattern has messages of one layout"))
         }
         _ => {
-            let patterns = "pattern is \"queue\", \"mpsc\", \"broadcast\" or \"latest\"";
-            Err(PyValueError::new_err(patterns))
+            let patterns = "queue, mpsc, spmc, mpmc, broadcast or latest";
+            Err(PyValueError::new_err(format!("pattern is one of {patterns}")))
         }
     }
 }

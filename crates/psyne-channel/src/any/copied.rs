@@ -6,11 +6,12 @@ use core::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::plain::Room;
-use crate::{Error, Stats, broadcast, latest};
+use crate::{Error, Stats, broadcast, latest, spmc};
 
 #[derive(Debug)]
 enum Out {
     Broadcast(Box<broadcast::plain::Sender>),
+    Crowd(Box<spmc::plain::Sender>),
     Latest(latest::plain::Writer),
 }
 
@@ -24,6 +25,12 @@ pub struct Sender {
 impl From<broadcast::plain::Sender> for Sender {
     fn from(end: broadcast::plain::Sender) -> Self {
         Self { room: Room::of(end.message_bytes()), out: Out::Broadcast(Box::new(end)) }
+    }
+}
+
+impl From<spmc::plain::Sender> for Sender {
+    fn from(end: spmc::plain::Sender) -> Self {
+        Self { room: Room::of(end.message_bytes()), out: Out::Crowd(Box::new(end)) }
     }
 }
 
@@ -49,6 +56,7 @@ impl Sender {
     pub(super) fn unread(&mut self) -> u64 {
         match &mut self.out {
             Out::Broadcast(end) => end.unread(),
+            Out::Crowd(end) => end.unread(),
             Out::Latest(_) => 0,
         }
     }
@@ -56,6 +64,7 @@ impl Sender {
     pub(super) fn receivers(&mut self) -> Option<usize> {
         match &mut self.out {
             Out::Broadcast(end) => Some(end.receivers()),
+            Out::Crowd(end) => Some(end.receivers()),
             Out::Latest(_) => None,
         }
     }
@@ -63,6 +72,7 @@ impl Sender {
     pub(super) fn stats(&self) -> Stats {
         match &self.out {
             Out::Broadcast(end) => end.stats(),
+            Out::Crowd(end) => end.stats(),
             Out::Latest(end) => Stats { slots: end.written(), ..Stats::default() },
         }
     }
@@ -72,6 +82,7 @@ impl Out {
     fn send(&mut self, message: &[u8]) -> Result<(), Error> {
         match self {
             Self::Broadcast(end) => end.send(message),
+            Self::Crowd(end) => end.send(message),
             Self::Latest(end) => end.set(message),
         }
     }
@@ -105,6 +116,7 @@ impl DerefMut for Loan<'_> {
 #[derive(Debug)]
 enum In {
     Broadcast(broadcast::plain::Receiver),
+    Crowd(spmc::plain::Receiver),
     Latest(latest::plain::Reader),
 }
 
@@ -121,6 +133,12 @@ impl From<broadcast::plain::Receiver> for Receiver {
     }
 }
 
+impl From<spmc::plain::Receiver> for Receiver {
+    fn from(end: spmc::plain::Receiver) -> Self {
+        Self { room: Room::of(end.message_bytes()), input: In::Crowd(end) }
+    }
+}
+
 impl From<latest::plain::Reader> for Receiver {
     fn from(end: latest::plain::Reader) -> Self {
         Self { room: Room::of(end.message_bytes()), input: In::Latest(end) }
@@ -131,6 +149,7 @@ impl Receiver {
     pub(super) fn recv(&mut self, time: Option<Duration>) -> Result<Received<'_>, Error> {
         match &mut self.input {
             In::Broadcast(end) => end.recv_into(&mut self.room, time)?,
+            In::Crowd(end) => end.recv_into(&mut self.room, time)?,
             In::Latest(end) => end.changed(&mut self.room, time)?,
         }
         Ok(Received(&self.room))
@@ -139,6 +158,7 @@ impl Receiver {
     pub(super) fn try_recv(&mut self) -> Result<Option<Received<'_>>, Error> {
         let there = match &mut self.input {
             In::Broadcast(end) => end.try_recv_into(&mut self.room)?,
+            In::Crowd(end) => end.try_recv_into(&mut self.room)?,
             In::Latest(end) => end.try_changed(&mut self.room)?,
         };
         Ok(there.then_some(Received(&self.room)))
@@ -147,6 +167,7 @@ impl Receiver {
     pub(super) fn poll_ready(&mut self, context: &Context<'_>) -> Poll<Result<(), Error>> {
         match &mut self.input {
             In::Broadcast(end) => end.poll_ready(context),
+            In::Crowd(end) => end.poll_ready(context),
             In::Latest(end) => end.poll_ready(context),
         }
     }
@@ -159,6 +180,7 @@ impl Receiver {
     pub(super) fn stats(&self) -> Stats {
         match &self.input {
             In::Broadcast(end) => end.stats(),
+            In::Crowd(end) => end.stats(),
             In::Latest(end) => end.stats(),
         }
     }

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What tells the other process what to do.
 const JOB: &str = "PSYNE_TEST_JOB";
@@ -98,6 +99,19 @@ impl Dice {
         self.0 % below
     }
 }
+
+/// For a test that counts what its process holds, which neighbours would change: nextest gives each
+/// a process of its own, `cargo test` does not.
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+    HOLDERS.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For those beside it.
+pub(crate) fn beside() -> RwLockReadGuard<'static, ()> {
+    HOLDERS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+static HOLDERS: RwLock<()> = RwLock::new(());
 
 /// Open files and mappings of this process.
 pub(crate) fn held() -> (usize, usize) {

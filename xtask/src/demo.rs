@@ -1,6 +1,7 @@
 //! The main job on real input: serve, publish the sample over RTMP, watch.
 
 mod check;
+mod obs;
 mod site;
 
 use anyhow::Result;
@@ -8,6 +9,7 @@ use anyhow::Result;
 use crate::{setup, sh};
 
 pub(crate) use check::browser_cases;
+pub(crate) use obs::run as obs;
 use site::{Ports, Site};
 
 /// How to run it.

@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// Of the browser's cases only those with this in their name.
     #[arg(long = "case", value_name = "WORD")]
     cases: Vec<String>,
-    /// Also the long simulations and soak tests, Miri and sanitizers that CI leaves out.
+    /// Also what CI leaves out: long simulations and soak tests, Miri, sanitizers, OBS.
     #[arg(long)]
     long: bool,
 }
@@ -43,10 +43,12 @@ enum Stage {
     Address,
     /// The channels' tests with ThreadSanitizer, likewise.
     Thread,
+    /// The real OBS on a screen of its own, likewise.
+    Obs,
 }
 
 /// Those that CI leaves out.
-const LONG: [Stage; 3] = [Stage::Miri, Stage::Address, Stage::Thread];
+const LONG: [Stage; 4] = [Stage::Miri, Stage::Address, Stage::Thread, Stage::Obs];
 
 /// Sets up what is missing and runs the stages.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -65,6 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Stage::Miri => proofs::miri()?,
             Stage::Address => proofs::sanitize(Sanitizer::Address)?,
             Stage::Thread => proofs::sanitize(Sanitizer::Thread)?,
+            Stage::Obs => demo::obs()?,
         }
     }
     sh::say("every test that was asked for passed");

@@ -76,17 +76,23 @@ pub(super) struct Site {
 impl Site {
     /// Makes the stream and starts the server on an empty folder.
     pub(super) fn start(streamr: &Path, ports: &Ports) -> Result<Self> {
+        Self::start_with(streamr, ports, &[])
+    }
+
+    /// The same with further flags.
+    pub(super) fn start_with(streamr: &Path, ports: &Ports, more: &[&str]) -> Result<Self> {
         let data = sh::root().join("target/demo").join(ports.http.to_string());
         if data.exists() {
             std::fs::remove_dir_all(&data).context("the last demo's folder")?;
         }
         std::fs::create_dir_all(&data)?;
-        let settings = vec![
+        let mut settings = vec![
             format!("--set=data.dir={}", data.display()),
             format!("--set=http.listen=127.0.0.1:{}", ports.http),
             format!("--set=rtmp.listen=127.0.0.1:{}", ports.rtmp),
             "--set=srt.listen=".to_owned(),
         ];
+        settings.extend(more.iter().map(|&flag| flag.to_owned()));
         let key = add_stream(streamr, &settings)?;
         let server = serve(streamr, &settings, ports.http)?;
         let ports = (ports.http, ports.rtmp);
@@ -106,6 +112,16 @@ impl Site {
         format!("http://127.0.0.1:{}", self.ports.0)
     }
 
+    /// A folder that is emptied before each start.
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What encoders want to know.
+    pub(super) fn rtmp_server_and_key(&self) -> (String, &str) {
+        (format!("rtmp://127.0.0.1:{}/live", self.ports.1), &self.key)
+    }
+
     /// The stream for RTMP players.
     pub(super) fn rtmp_url(&self) -> String {
         format!("rtmp://127.0.0.1:{}/live/{STREAM}", self.ports.1)
@@ -113,7 +129,8 @@ impl Site {
 
     /// Loops the sample to the server, each frame stamped with its send time.
     pub(super) fn publish(&mut self) -> Result<()> {
-        let to = format!("rtmp://127.0.0.1:{}/live/{}", self.ports.1, self.key);
+        let (server, key) = self.rtmp_server_and_key();
+        let to = format!("{server}/{key}");
         let mut command = self.streamr(&["publish", "assets/clapper.mp4", &to]);
         command.args(["--loop", "--stamp", "--json"]).stdout(Stdio::null());
         self.publisher = Some(command.spawn().context("streamr publish")?);
@@ -122,15 +139,19 @@ impl Site {
 
     /// Waits until the stream can be played.
     pub(super) fn await_live(&mut self) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            if get(self.ports.0, &format!("/hls/{STREAM}/index.m3u8")).is_ok() {
-                return Ok(());
-            }
+        await_that("the stream goes live", || {
             self.check_children()?;
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        bail!("the stream did not go live within {} s", PATIENCE.as_secs())
+            Ok(get(self.ports.0, &format!("/hls/{STREAM}/index.m3u8")).is_ok())
+        })
+    }
+
+    /// Waits until players that know nothing of parts can begin, too.
+    pub(super) fn await_segment(&mut self) -> Result<()> {
+        await_that("HLS has a segment", || {
+            self.check_children()?;
+            let playlist = get(self.ports.0, &format!("/hls/{STREAM}/source/video0.m3u8"));
+            Ok(playlist.is_ok_and(|text| text.contains("#EXTINF")))
+        })
     }
 
     /// Waits for Ctrl-C, which ends the children as well; an error if one ends by itself.
@@ -139,6 +160,11 @@ impl Site {
             self.check_children()?;
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// The stream as the API has it.
+    pub(super) fn stream(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&get(self.ports.0, &format!("/api/v1/streams/{STREAM}"))?)?)
     }
 
     /// The list of streams as the API has it.
@@ -207,6 +233,18 @@ impl Drop for Site {
             }
         }
     }
+}
+
+/// Looks until it is so.
+pub(super) fn await_that(what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        if look()? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    bail!("waited {} s in vain: {what}", PATIENCE.as_secs())
 }
 
 fn add_stream(streamr: &Path, settings: &[String]) -> Result<String> {

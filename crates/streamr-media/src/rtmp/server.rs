@@ -137,7 +137,8 @@ pub struct Server {
     connect: Option<Box<Connect>>,
     streams: Vec<Stream>,
     events: VecDeque<Event>,
-    started: Time,
+    /// Since when it has neither published nor played.
+    idle_since: Time,
     heard: Time,
     closed: bool,
 }
@@ -153,7 +154,7 @@ impl Server {
             connect: None,
             streams: Vec::new(),
             events: VecDeque::new(),
-            started: now,
+            idle_since: now,
             heard: now,
             closed: false,
         }
@@ -294,7 +295,7 @@ impl Server {
         } else if any(State::Publishing) {
             Some(self.heard + self.config.idle_timeout)
         } else {
-            Some(self.started + self.config.setup_timeout)
+            Some(self.idle_since + self.config.setup_timeout)
         }
     }
 
@@ -499,6 +500,10 @@ impl Server {
         let stream = StreamId(id);
         match left.state {
             State::Publishing | State::PublishAsked => {
+                if left.state == State::Publishing {
+                    // It may publish anew, and has as long for it as at first.
+                    self.idle_since = self.heard;
+                }
                 self.events.push_back(Event::Unpublish { stream });
                 let code = "NetStream.Unpublish.Success";
                 self.link.send_status(id, "status", code, "");

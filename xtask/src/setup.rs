@@ -27,6 +27,9 @@ const TEST: &[Tool] = &[
     // A peer in bench/ makes its bindings while it is built.
     tool("clang", "clang"),
     tool("gst-launch-1.0", "gstreamer1.0-tools"),
+    // Asks for a packet filter, which ffmpeg cannot.
+    tool("srt-live-transmit", "srt-tools"),
+    tool("systemd-analyze", "systemd"),
 ];
 /// Packages without a program of their own, with a file that shows that they are there.
 const TEST_FILES: &[(&str, &str)] = &[

@@ -147,6 +147,17 @@ pub struct Config {
     pub test_first: bool,
 }
 
+impl Config {
+    /// How long a broadcast waits for a publisher that left in this way.
+    #[must_use]
+    pub const fn grace_after(&self, leave: Leave) -> Duration {
+        match leave {
+            Leave::Goodbye => self.goodbye_grace,
+            Leave::Lost => self.grace,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -300,10 +311,7 @@ impl Lifecycle {
     pub fn unpublish(&mut self, now: Time, leave: Leave) {
         let (true, Some(broadcast)) = (self.publisher, self.broadcast) else { return };
         self.publisher = false;
-        self.deadline = Some(match leave {
-            Leave::Goodbye => now + self.config.goodbye_grace,
-            Leave::Lost => now + self.config.grace,
-        });
+        self.deadline = Some(now + self.config.grace_after(leave));
         self.tell(Event::Interrupted(broadcast));
     }
 

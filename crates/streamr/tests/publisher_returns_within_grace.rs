@@ -52,3 +52,16 @@ fn after_the_grace_period_it_is_another_broadcast() {
     server.await_media();
     assert_ne!(broadcast(&server).1, before.1, "its media has its own addresses");
 }
+
+#[test]
+fn a_goodbye_is_told_from_a_loss() {
+    let server = Server::start_with(&["stream.goodbye_grace_s=1"]);
+    let publisher = tools::ffmpeg_publishes(&server.publish_url());
+    server.await_media();
+    publisher.stop();
+    publisher.ended();
+    server.eventually("the broadcast ends", || (server.state() == "offline").then_some(()));
+    let log = server.log();
+    assert!(log.contains("the publisher is gone: waiting 1 s for it"), "{log}");
+    assert!(log.contains("reason=the publisher said goodbye"), "{log}");
+}

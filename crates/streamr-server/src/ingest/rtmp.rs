@@ -42,6 +42,7 @@ pub(super) async fn serve<S: Socket>(context: &Context, socket: S) -> (Ended, Op
         ended: Ended { what: "none", ..Ended::default() },
         publishing: None,
         playing: None,
+        said_goodbye: false,
         more: false,
     };
     let reason = connection.run().await;
@@ -60,6 +61,8 @@ struct Connection<'a, S> {
     ended: Ended,
     publishing: Option<(StreamId, Publication)>,
     playing: Option<(StreamId, Arc<Broadcast>)>,
+    /// It has unpublished. What comes of its socket then is nobody's concern: ffmpeg resets it.
+    said_goodbye: bool,
     /// The last read may have left something.
     more: bool,
 }
@@ -145,6 +148,9 @@ impl<S: Socket> Connection<'_, S> {
     /// Tells the machine what was read.
     fn take(&mut self, read: io::Result<usize>, buffer: &[u8]) -> Result<(), Reason> {
         let count = match read {
+            Ok(0) | Err(_) if self.said_goodbye => {
+                return Err("the publisher said goodbye".into());
+            }
             Ok(0) => return Err("the peer closed the connection".into()),
             Ok(count) => count,
             Err(error) => return Err(format!("reading: {error}").into()),
@@ -206,11 +212,15 @@ impl<S: Socket> Connection<'_, S> {
 
     async fn event(&mut self, event: Event) -> Result<(), Reason> {
         match event {
-            Event::Publish { stream, name, .. } => self.publish(stream, &name).await,
+            Event::Publish { stream, name, .. } => {
+                self.said_goodbye = false;
+                self.publish(stream, &name).await;
+            }
             Event::Play { stream, name, .. } => self.play(stream, name),
             Event::Unpublish { .. } => {
                 if let Some((_, publication)) = self.publishing.take() {
                     publication.goodbye();
+                    self.said_goodbye = true;
                 }
             }
             Event::Stop { .. } | Event::Media { .. } => {}

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use srt_protocol::packet::CoreRejectReason;
 use srt_protocol::settings::KeySettings;
 use srt_tokio::access::{RejectReason, ServerRejectReason};
-use srt_tokio::options::Passphrase;
+use srt_tokio::options::{KeySize, Passphrase};
 use srt_tokio::{ConnectionRequest, SrtIncoming, SrtListener, SrtSocket};
 use streamr_media::media::{Demux, Event};
 use streamr_media::ts;
@@ -148,7 +149,12 @@ async fn serve(
     config: &Config,
     shutdown: Shutdown,
 ) -> String {
-    let id = request.stream_id().map(ToString::to_string).unwrap_or_default();
+    let encrypted = request.key_size() != KeySize::Unspecified;
+    let Some(id) = request.stream_id().map(ToString::to_string) else {
+        let (reason, text) = refusal(encrypted && config.passphrase.is_none());
+        let _ = request.reject(reason).await;
+        return text.to_owned();
+    };
     let key = match stream_id::publish_key(&id) {
         Ok(key) => key,
         Err(refused) => {
@@ -209,6 +215,23 @@ async fn receive(
 async fn refuse(request: ConnectionRequest, reason: ServerRejectReason) -> String {
     let _ = request.reject(RejectReason::Server(reason)).await;
     reason.to_string()
+}
+
+/// For a caller whose handshake has no stream id: it said none, or asked for something that the
+/// library cannot take, behind which the filter has cut the handshake off. Of those that encrypt,
+/// some say so in the handshake itself.
+fn refusal(encrypted_unasked: bool) -> (RejectReason, &'static str) {
+    if encrypted_unasked {
+        let reason = RejectReason::Core(CoreRejectReason::Unsecure);
+        return (
+            reason,
+            "unexpected_encryption: no srt.passphrase is set, and the caller encrypts",
+        );
+    }
+    let reason = RejectReason::Server(ServerRejectReason::Unimplemented);
+    let text = "unsupported: the caller has no stream id, uses a packet filter or bonding, or \
+                encrypts and no srt.passphrase is set";
+    (reason, text)
 }
 
 /// SRT's own code for a refusal ("SRT Access Control Guidelines", rejection codes).

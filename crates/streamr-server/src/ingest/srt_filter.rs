@@ -4,7 +4,11 @@
 //! material that nobody expects, a handshake extension other than the stream id (a caller with
 //! `packetfilter` or a bonding group), congestion warnings, hostile loss reports. A server that
 //! only receives needs none of these. So the socket has a filter (classic BPF) that drops them
-//! before the library sees them: for such callers nobody answers, and others notice nothing.
+//! before the library sees them, and others notice nothing.
+//!
+//! A handshake with an extension that is not for the library is not dropped but cut off behind its
+//! first extension. So the library hears a caller that has no stream id, who gets an answer: see
+//! `refusal` in `srt`.
 
 use socket2::{SockFilter, SockRef};
 use tokio::net::UdpSocket;
@@ -16,6 +20,10 @@ const EXTENSIONS: u32 = PACKET + 16 + 48;
 /// Handshake, key material and stream id are three.
 const EXTENSIONS_MAX: usize = 4;
 
+/// The handshake extension is always three words. libsrt sends it first, the stream id second.
+const FIRST_IS_HANDSHAKE_REQUEST: u32 = HANDSHAKE_REQUEST << 16 | 3;
+const FIRST_BYTES: u32 = 4 + 3 * 4;
+
 /// Control types (§3.2): keep-alive, shutdown, acknowledged acknowledgement, drop request.
 const HARMLESS: [u32; 4] = [1, 5, 6, 7];
 const HANDSHAKE: u32 = 0;
@@ -26,7 +34,7 @@ const HANDSHAKE_REQUEST: u32 = 1;
 const KEY_REQUEST: u32 = 3;
 const STREAM_ID: u32 = 5;
 
-/// Drops what the library must not see. Key material passes only if callers have to encrypt.
+/// Drops or cuts off what the library must not see. Key material passes only if callers have to encrypt.
 ///
 /// # Errors
 /// The kernel takes no filter.
@@ -61,6 +69,11 @@ const fn accept() -> SockFilter {
 
 const fn drop_it() -> SockFilter {
     step(RETURN, 0)
+}
+
+/// Hands over so many bytes from the UDP header on.
+const fn cut(bytes: u32) -> SockFilter {
+    step(RETURN, bytes)
 }
 
 /// Does the next step if the condition holds, and else the one after.
@@ -103,8 +116,9 @@ fn program(encrypted: bool) -> Vec<SockFilter> {
     program
 }
 
-/// Looks at the extension at X and moves X behind it; accepts if nothing is there.
-fn extension(encrypted: bool) -> [SockFilter; 14] {
+/// Looks at the extension at X and moves X behind it; accepts if nothing is there, and cuts off what
+/// the library must not see.
+fn extension(encrypted: bool) -> [SockFilter; 17] {
     let key = if encrypted { KEY_REQUEST } else { STREAM_ID };
     [
         step(LOAD_LENGTH, 0),
@@ -114,10 +128,13 @@ fn extension(encrypted: bool) -> [SockFilter; 14] {
         unless(IF_AT_LEAST, 5),
         accept(),
         step(LOAD_HALF_AT_X, 0),
-        SockFilter::new(IF_EQUAL, 3, 0, HANDSHAKE_REQUEST),
-        SockFilter::new(IF_EQUAL, 2, 0, STREAM_ID),
-        SockFilter::new(IF_EQUAL, 1, 0, key),
-        drop_it(),
+        SockFilter::new(IF_EQUAL, 6, 0, HANDSHAKE_REQUEST),
+        SockFilter::new(IF_EQUAL, 5, 0, STREAM_ID),
+        SockFilter::new(IF_EQUAL, 4, 0, key),
+        step(LOAD_WORD, EXTENSIONS),
+        only_if(IF_EQUAL, FIRST_IS_HANDSHAKE_REQUEST),
+        cut(EXTENSIONS + FIRST_BYTES),
+        cut(EXTENSIONS),
         step(LOAD_HALF_AT_X, 2),
         step(SHIFT_LEFT, 2),
         step(ADD, 4),
@@ -149,7 +166,16 @@ mod tests {
         packet
     }
 
-    async fn passes(packet: &[u8], encrypted: bool) -> bool {
+    /// What comes of a packet.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Fate {
+        Whole,
+        /// So many bytes of it.
+        Cut(usize),
+        Dropped,
+    }
+
+    async fn fate(packet: &[u8], encrypted: bool) -> Fate {
         let receiver = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         attach(&receiver, encrypted).expect("a filter");
         let sender = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
@@ -158,18 +184,25 @@ mod tests {
         // Media always passes, and nothing overtakes on loopback.
         sender.send(&[0; 17]).await.expect("sent");
         let mut buffer = [0; 2_000];
-        let first = tokio::time::timeout(Duration::from_secs(30), receiver.recv(&mut buffer));
-        first.await.expect("the sentinel").expect("received") == packet.len()
+        let first = tokio::time::timeout(Duration::from_secs(60), receiver.recv(&mut buffer));
+        let bytes = first.await.expect("the sentinel").expect("received");
+        assert!(bytes == 17 || buffer[..bytes] == packet[..bytes], "other bytes");
+        match bytes {
+            17 => Fate::Dropped,
+            bytes if bytes == packet.len() => Fate::Whole,
+            bytes => Fate::Cut(bytes),
+        }
     }
 
     #[tokio::test]
     async fn only_what_the_library_can_take_passes() {
-        let both = [true, true];
-        let neither = [false, false];
-        let if_encrypted = [false, true];
+        const BARE: Fate = Fate::Cut(64);
+        const FIRST: Fate = Fate::Cut(80);
+        let both = [Fate::Whole; 2];
+        let neither = [Fate::Dropped; 2];
         let mut long = handshake(&[(1, 3), (5, 4)]);
         long.extend([0; 4]);
-        let cut = handshake(&[(1, 3)])[..70].to_vec();
+        let short = handshake(&[(1, 3)])[..70].to_vec();
         let lies = [&handshake(&[])[..], &[0, 1, 0xff, 0xff, 0, 0, 0, 0]].concat();
         for (case, packet, expected) in [
             ("media", vec![0x7f; 1_316], both),
@@ -179,23 +212,27 @@ mod tests {
             ("loss report", control(3, 0), neither),
             ("congestion warning", control(4, 0), neither),
             ("peer error", control(8, 0), neither),
-            ("new keys", control(0x7fff, 3), if_encrypted),
+            ("new keys", control(0x7fff, 3), [Fate::Dropped, Fate::Whole]),
             ("a group", control(0x7fff, 8), neither),
             ("induction", handshake(&[]), both),
             ("a caller", handshake(&[(1, 3)]), both),
             ("a caller with a stream id", handshake(&[(1, 3), (5, 40)]), both),
             ("padding", long, both),
-            ("key material", handshake(&[(1, 3), (3, 10), (5, 4)]), if_encrypted),
-            ("key material last", handshake(&[(1, 3), (5, 4), (3, 10)]), if_encrypted),
-            ("an answer with key material", handshake(&[(1, 3), (4, 10)]), neither),
-            ("packet filter", handshake(&[(1, 3), (7, 5)]), neither),
+            ("key material", handshake(&[(1, 3), (3, 10), (5, 4)]), [FIRST, Fate::Whole]),
+            ("key material last", handshake(&[(1, 3), (5, 4), (3, 10)]), [FIRST, Fate::Whole]),
+            ("an answer with key material", handshake(&[(1, 3), (4, 10)]), [FIRST; 2]),
+            ("congestion control", handshake(&[(1, 3), (5, 4), (6, 1)]), [FIRST; 2]),
+            ("packet filter", handshake(&[(1, 3), (5, 4), (7, 5)]), [FIRST; 2]),
+            ("a caller in a group", handshake(&[(1, 3), (5, 4), (8, 2)]), [FIRST; 2]),
+            ("packet filter first", handshake(&[(7, 5), (1, 3)]), [BARE; 2]),
+            ("a handshake of another length", handshake(&[(1, 4), (7, 5)]), [BARE; 2]),
             ("no end of extensions", handshake(&[(1, 3); 5]), neither),
             ("a length that is not there", lies, neither),
-            ("cut", cut, neither),
+            ("cut", short, neither),
             ("half a header", vec![0x80], neither),
         ] {
             for (encrypted, expected) in [false, true].into_iter().zip(expected) {
-                assert_eq!(passes(&packet, encrypted).await, expected, "{case}, {encrypted}");
+                assert_eq!(fate(&packet, encrypted).await, expected, "{case}, {encrypted}");
             }
         }
     }

@@ -280,6 +280,8 @@ impl Live {
         if self.is_shutting_down() {
             return;
         }
+        let grace = self.0.config.lifecycle.grace_after(leave).as_secs();
+        tracing::info!(stream = %stream.name, "the publisher is gone: waiting {grace} s for it");
         inner.lifecycle.unpublish(now, leave);
         self.settle(stream, &mut inner, now);
     }
@@ -314,7 +316,7 @@ impl Live {
     /// Carries out what the lifecycle decided.
     fn settle(&self, stream: &Stream, inner: &mut Inner, now: Time) {
         while let Output::Event(event) = inner.lifecycle.poll_output() {
-            self.tell(&stream.name, event);
+            Self::tell(&stream.name, event);
             match event {
                 Event::Moved { to, .. } => self.0.keeper.state(&stream.name, to),
                 Event::Started(id) => {
@@ -336,14 +338,12 @@ impl Live {
     }
 
     /// What happened to a stream, in words.
-    fn tell(&self, stream: &StreamName, event: Event) {
-        let grace = self.0.config.lifecycle.grace.as_secs();
+    fn tell(stream: &StreamName, event: Event) {
         match event {
             Event::Started(id) => tracing::info!(%stream, %id, "a broadcast begins"),
             Event::Resumed(id) => tracing::info!(%stream, %id, "the publisher is back"),
-            Event::Interrupted(id) => {
-                tracing::info!(%stream, %id, "the publisher is gone: waiting {grace} s for it");
-            }
+            // Who detached the publisher has said so.
+            Event::Interrupted(_) => {}
             Event::Ended(id) => tracing::info!(%stream, %id, "the broadcast is over"),
             Event::Moved { from, to, .. } => tracing::info!(%stream, "{to}, was {from}"),
         }

@@ -46,6 +46,8 @@ enum Disk {
     /// KiB.
     Small(u32),
     TurnsReadOnly,
+    /// Whatever the command makes of the folder.
+    Of(fn(&Path) -> Command),
 }
 
 /// Names the file whose being there makes the database's files read-only, and is its name.
@@ -71,6 +73,11 @@ impl Server {
     /// On a disk that [`Server::turn_disk_read_only`] can turn.
     pub(crate) fn start_on_a_disk_that_turns_read_only(settings: &[&str]) -> Self {
         Self::start_on(Disk::TurnsReadOnly, settings)
+    }
+
+    /// By another command, which is told the data folder and nothing else about it.
+    pub(crate) fn start_by(command: fn(&Path) -> Command) -> Self {
+        Self::start_on(Disk::Of(command), &[])
     }
 
     /// As the kernel does with a disk that fails: no file can be written any more, open ones
@@ -274,11 +281,14 @@ fn spawn(dir: &Path, settings: &[String], disk: Disk) -> Child {
     let mut command = match disk {
         Disk::Common | Disk::TurnsReadOnly => streamr(&["serve"]),
         Disk::Small(kib) => on_small_disk(kib, &dir.join("data"), &streamr(&["serve"])),
+        Disk::Of(command) => command(&dir.join("data")),
     };
     if let Disk::TurnsReadOnly = disk {
         command.env("LD_PRELOAD", tools::shim(dir)).env(READ_ONLY, dir.join(READ_ONLY));
     }
-    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
+    let told =
+        |setting: &&String| !matches!(disk, Disk::Of(_)) || !setting.starts_with("data.dir=");
+    command.args(settings.iter().filter(told).flat_map(|setting| ["--set", setting]));
     command.stdout(file("said")).stderr(file("log")).spawn().expect("the binary of this build")
 }
 

@@ -1,6 +1,7 @@
 //! The main job on real input: serve, publish the sample over RTMP, watch.
 
 mod check;
+mod container;
 mod obs;
 mod site;
 
@@ -9,6 +10,7 @@ use anyhow::Result;
 use crate::{setup, sh};
 
 pub(crate) use check::browser_cases;
+pub(crate) use container::run as container;
 pub(crate) use obs::run as obs;
 use site::{Ports, Site};
 

@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// Of the browser's cases only those with this in their name.
     #[arg(long = "case", value_name = "WORD")]
     cases: Vec<String>,
-    /// Also what CI leaves out: long simulations and soak tests, Miri, sanitizers, OBS.
+    /// Also what CI leaves out: long simulations and soak tests, Miri, sanitizers, OBS, container.
     #[arg(long)]
     long: bool,
 }
@@ -45,10 +45,12 @@ enum Stage {
     Thread,
     /// The real OBS on a screen of its own, likewise.
     Obs,
+    /// The container file's last stage in a bare Debian, as root, likewise.
+    Container,
 }
 
 /// Those that CI leaves out.
-const LONG: [Stage; 4] = [Stage::Miri, Stage::Address, Stage::Thread, Stage::Obs];
+const LONG: [Stage; 5] = [Stage::Miri, Stage::Address, Stage::Thread, Stage::Obs, Stage::Container];
 
 /// Sets up what is missing and runs the stages.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -68,6 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Stage::Address => proofs::sanitize(Sanitizer::Address)?,
             Stage::Thread => proofs::sanitize(Sanitizer::Thread)?,
             Stage::Obs => demo::obs()?,
+            Stage::Container => demo::container()?,
         }
     }
     sh::say("every test that was asked for passed");

@@ -1,7 +1,7 @@
 //! What OBS 29 says with its default settings, message by message as it was seen on a wire: which
-//! commands on which chunk stream, which header forms, which times. One chunk stream carries script,
-//! sound and pictures, and each header says only what differs from the message before, whichever of
-//! them that was.
+//! commands on which chunk stream, which header forms, which times. One chunk stream carries
+//! script, sound and pictures, and each header says only what differs from the message before,
+//! whichever of them that was.
 
 use std::time::Duration;
 

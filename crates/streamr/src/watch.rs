@@ -88,9 +88,14 @@ async fn watch(args: Args) -> Result<Report> {
             _ = tokio::signal::ctrl_c() => Ok(()),
         }
     };
+    let trouble = shared.take_trouble();
     let mut meter = shared.into_meter();
     meter.report.error = followed.err().map(|error| format!("{error:#}"));
-    Ok(meter.finish(i64::try_from(clock.now().as_micros()).unwrap_or(i64::MAX)))
+    let mut report = meter.finish(i64::try_from(clock.now().as_micros()).unwrap_or(i64::MAX));
+    if report.startup_ms.is_none() {
+        report.error = report.error.or(trouble);
+    }
+    Ok(report)
 }
 
 #[derive(Debug)]

@@ -68,11 +68,15 @@ fn wrong_settings_are_refused_with_a_hint() {
     std::fs::write(&file, "[http]\nlisen = \":80\"\n").expect("our own folder");
     let broken = dir.path().join("broken.toml");
     std::fs::write(&broken, "[http\n").expect("our own folder");
-    let (file, broken) = (file.display().to_string(), broken.display().to_string());
+    let negative = dir.path().join("negative.toml");
+    std::fs::write(&negative, "[hls]\npart_ms = -5\n").expect("our own folder");
+    let [file, broken, negative] = [file, broken, negative].map(|path| path.display().to_string());
     for (more, words) in [
         (&["--set", "http.lisen=:80"][..], &["http.lisen", "http.listen"][..]),
         (&["--config", &file], &["http.lisen", "listen", &file]),
         (&["--config", &broken], &["is not TOML", &broken]),
+        (&["--config", &negative], &["hls.part_ms: invalid value", "-5"]),
+        (&["--set", "http.proxies=[\"x\"]"], &["http.proxies: invalid IP address"]),
         (&["--config", "/nowhere/x.toml"], &["cannot read", "/nowhere/x.toml"]),
         (&["--set", "http.listen"], &["key=value"]),
         (&["--set", "http.listen=localhost"], &["http.listen", "0.0.0.0:8080"]),
@@ -133,6 +137,18 @@ fn wrong_input_of_the_other_commands_is_a_sentence() {
     ] {
         let said = complaint(&arguments);
         assert!(said.contains(word), "{arguments:?}: {word:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn who_watches_nothing_is_told_why() {
+    let nobody = format!("http://{}/hls/main/index.m3u8", support::free_tcp());
+    for report in [&[][..], &["--json"]] {
+        let arguments = [&["watch", &nobody, "--seconds", "0.5"], report].concat();
+        let output = run(&arguments);
+        assert!(!output.status.success(), "{report:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("onnection refused"), "{report:?}: {said}");
     }
 }
 

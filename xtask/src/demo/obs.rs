@@ -130,8 +130,8 @@ fn start(home: &Path, display: &str, log: &Path) -> Result<Child> {
     command.spawn().context("obs")
 }
 
-/// What a user does at the first start: declines the wizard, says server and key, adds a film to the
-/// scene, and sets *Tools → Output Timer*. Everything else is as OBS has it.
+/// What a user does at the first start: declines the wizard, says server and key, adds a film to
+/// the scene, and sets *Tools → Output Timer*. Everything else is as OBS has it.
 fn write_settings(home: &Path, site: &Site) -> Result<()> {
     let dir = home.join("obs-studio");
     let profile = dir.join("basic/profiles/Untitled");

@@ -60,6 +60,20 @@ impl Ports {
         let (http, rtmp) = (bind()?, bind()?);
         Ok(Self { http: http.local_addr()?.port(), rtmp: rtmp.local_addr()?.port() })
     }
+
+    /// Flags that make a server listen there, and nowhere else.
+    pub(super) fn settings(&self) -> Vec<String> {
+        vec![
+            format!("--set=http.listen=127.0.0.1:{}", self.http),
+            format!("--set=rtmp.listen=127.0.0.1:{}", self.rtmp),
+            "--set=srt.listen=".to_owned(),
+        ]
+    }
+
+    /// The body of a 200.
+    pub(super) fn get(&self, path: &str) -> Result<String> {
+        get(self.http, path)
+    }
 }
 
 /// A running server and its publisher; both end with it.
@@ -86,12 +100,8 @@ impl Site {
             std::fs::remove_dir_all(&data).context("the last demo's folder")?;
         }
         std::fs::create_dir_all(&data)?;
-        let mut settings = vec![
-            format!("--set=data.dir={}", data.display()),
-            format!("--set=http.listen=127.0.0.1:{}", ports.http),
-            format!("--set=rtmp.listen=127.0.0.1:{}", ports.rtmp),
-            "--set=srt.listen=".to_owned(),
-        ];
+        let mut settings = ports.settings();
+        settings.push(format!("--set=data.dir={}", data.display()));
         settings.extend(more.iter().map(|&flag| flag.to_owned()));
         let key = add_stream(streamr, &settings)?;
         let server = serve(streamr, &settings, ports.http)?;

@@ -72,7 +72,15 @@ pub(super) fn merge(layers: &[Layer]) -> Result<Config, Error> {
         over(&mut merged, &layer.table, &layer.name, "")?;
     }
     // The kinds were checked; what is left to refuse are the words of an enum and number ranges.
-    merged.try_into().map_err(|error: toml::de::Error| Error::Config(error.to_string()))
+    merged.try_into().map_err(|error: toml::de::Error| Error::Config(key_first(&error.to_string())))
+}
+
+/// `what` of "what\nin `key`\n", as `toml` says it, behind the key.
+fn key_first(said: &str) -> String {
+    match said.trim_end().rsplit_once("\nin `") {
+        Some((what, key)) => format!("{}: {what}", key.trim_end_matches('`')),
+        None => said.trim_end().to_owned(),
+    }
 }
 
 /// Lays `layer` over `base`, which has every key that exists.

@@ -34,7 +34,8 @@ const HANDSHAKE_REQUEST: u32 = 1;
 const KEY_REQUEST: u32 = 3;
 const STREAM_ID: u32 = 5;
 
-/// Drops or cuts off what the library must not see. Key material passes only if callers have to encrypt.
+/// Drops or cuts off what the library must not see. Key material passes only if callers have to
+/// encrypt.
 ///
 /// # Errors
 /// The kernel takes no filter.
@@ -116,8 +117,8 @@ fn program(encrypted: bool) -> Vec<SockFilter> {
     program
 }
 
-/// Looks at the extension at X and moves X behind it; accepts if nothing is there, and cuts off what
-/// the library must not see.
+/// Looks at the extension at X and moves X behind it; accepts if nothing is there, and cuts off
+/// what the library must not see.
 fn extension(encrypted: bool) -> [SockFilter; 17] {
     let key = if encrypted { KEY_REQUEST } else { STREAM_ID };
     [

@@ -22,6 +22,8 @@ pub(super) struct Shared {
     clock: Clock,
     meter: Mutex<Meter>,
     ends: Mutex<Ends>,
+    /// The last failure that was not the end yet.
+    trouble: Mutex<Option<String>>,
 }
 
 /// Ends of the last segments of both tracks, to be compared: `ends[msn][track]`.
@@ -36,7 +38,12 @@ const FAILURES_MAX: u32 = 8;
 
 impl Shared {
     pub(super) fn new(clock: Clock, meter: Meter) -> Self {
-        Self { clock, meter: Mutex::new(meter), ends: Mutex::default() }
+        Self { clock, meter: Mutex::new(meter), ends: Mutex::default(), trouble: Mutex::default() }
+    }
+
+    /// Why nothing was played, if nothing was.
+    pub(super) fn take_trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The meter, for the end.
@@ -120,6 +127,8 @@ async fn first_playlist(shared: &Shared, client: &mut Client, path: &str) -> Res
 async fn retry(shared: &Shared, failures: &mut u32, error: anyhow::Error) -> Result<()> {
     *failures += 1;
     shared.meter().report.retries += 1;
+    let trouble = Some(format!("{error:#}"));
+    *shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     if *failures > FAILURES_MAX {
         return Err(error);
     }

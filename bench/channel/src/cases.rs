@@ -147,19 +147,19 @@ fn across(name: &str, rounds: usize) -> Row {
 
 fn killed(name: &str, rounds: usize) -> Row {
     let turns = if rounds > 4 { 1_000 } else { 100 };
-    let figure = |recovered: usize| Figure {
-        what: format!("of {turns} killed"),
+    let figure = |(who, recovered): &(&str, usize)| Figure {
+        what: format!("of {turns} {who}"),
         unit: "recovered",
-        ours: vec![recovered as f64],
+        ours: vec![*recovered as f64],
         peer: Vec::new(),
         floor: None,
         goal: Goal::AtLeast(turns as f64),
     };
     match kill::turns(turns) {
         Ok(recovered) => {
-            let text =
-                "senders and receivers at random instants: whole, in order, told, taken over";
-            Row::of(name, &[figure(recovered)], None, text)
+            let text = "at random instants: whole, in order, told, taken over; nothing stays";
+            let figures: Vec<_> = recovered.iter().map(figure).collect();
+            Row::of(name, &figures, None, text)
         }
         Err(error) => Row::missing(name, "1,000 of 1,000", &format!("{error:#}")),
     }

@@ -1,17 +1,21 @@
 //! kill -9 in a loop: senders and receivers in turn, at random instants.
 
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use psyne::channel::{Config, Error, spsc};
 
+use crate::kill_more;
 use crate::processes::Other;
+
+/// Longer than any thread takes to come round.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A number and what shows that nothing else was mixed into it.
 type Note = [u64; 25];
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config { slots: 56, ..Config::default() }
 }
 
@@ -35,6 +39,7 @@ pub(crate) fn victim(job: &[&str]) -> Result<()> {
                 std::io::stdout().flush()?;
             }
         }
+        [job, address] => kill_more::victim(job, address),
         _ => bail!("no such victim"),
     }
 }
@@ -50,10 +55,11 @@ fn held() -> Result<(usize, usize, usize, usize)> {
     Ok((files, maps, names, std::fs::read_dir("/dev/shm")?.count()))
 }
 
-struct Dice(u64);
+/// Pauses at random.
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -61,15 +67,24 @@ impl Dice {
     }
 }
 
-/// How many of so many killed processes were recovered from, and whether nothing stayed.
-pub(crate) fn turns(count: usize) -> Result<usize> {
+/// How many of so many killed processes of each kind were recovered from, if nothing stayed.
+pub(crate) fn turns(count: usize) -> Result<Vec<(&'static str, usize)>> {
+    // The thread that keeps the names stays, with its files.
+    let one = format!("ipc://bench/kill/{}/first", std::process::id());
+    drop(spsc::Receiver::<Note>::open(&one, &config())?);
     let before = held()?;
-    let recovered = senders(count / 2)? + receivers(count - count / 2)?;
-    // The thread that keeps the names stays, with its two files.
+    let mut recovered =
+        vec![("senders and receivers", senders(count / 2)? + receivers(count / 2)?)];
+    for case in &kill_more::CASES {
+        recovered.push((case.name, case.turns(count)?));
+    }
+    // That thread hears of the last death a moment later than its end may.
+    let deadline = Instant::now() + PATIENCE;
+    while held()? != before && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let after = held()?;
-    let clean =
-        after.0 <= before.0 + 2 && (after.1, after.2, after.3) == (before.1, before.2, before.3);
-    ensure!(clean, "something stayed: {before:?} before, {after:?} after");
+    ensure!(after == before, "something stayed: {before:?} before, {after:?} after");
     Ok(recovered)
 }
 

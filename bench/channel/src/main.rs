@@ -7,6 +7,7 @@ mod cases;
 mod fan;
 mod iceoryx;
 mod kill;
+mod kill_more;
 mod many;
 mod processes;
 mod queues;

@@ -1,4 +1,4 @@
-//! The fuzz targets of our SCTP survive their seeds and some mutations of them, without nightly. How targets are written: fuzz/README.md.
+//! The fuzz targets of our SCTP survive their seeds and some mutations, without nightly.
 
 #[path = "../../../fuzz/src/drive.rs"]
 #[allow(clippy::print_stderr, unreachable_pub, reason = "it is the library of the fuzz workspace")]

@@ -165,6 +165,16 @@ impl Assembly {
         self.runs.len() + self.early >= self.pieces_max
     }
 
+    /// Whether the application has something to take.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether something is held that waits for what has not arrived.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.early > 0 || !self.runs.is_empty()
+    }
+
     /// The next message for the application.
     pub(super) fn pop(&mut self) -> Option<Message> {
         let message = self.ready.pop_front()?;

@@ -115,16 +115,22 @@ impl Inbound {
         taken
     }
 
-    /// The next chunk has twice the room, since what fills a hole lets others go; but no more.
+    /// What fills a hole has twice the room, since it lets others go. That is all there is: more
+    /// waits for the application, if it has something to take, and can only be meant ill if not.
     fn has_room(&self, tsn: u64, bytes: usize) -> Result<bool, Fault> {
         let used = self.assembly.used() + bytes;
-        if tsn == self.cumulative + 1 {
-            let stuck = used > 2 * self.bytes_max;
-            return if stuck { Err(Fault::Resource) } else { Ok(true) };
+        if tsn != self.cumulative + 1 {
+            let far = tsn > self.cumulative + TSN_WINDOW;
+            let apart = self.above.len() >= self.holes_max && self.above.is_apart(tsn);
+            return Ok(!far && !apart && used <= self.bytes_max && !self.assembly.is_crowded());
         }
-        let far = tsn > self.cumulative + TSN_WINDOW;
-        let apart = self.above.len() >= self.holes_max && self.above.is_apart(tsn);
-        Ok(!far && !apart && used <= self.bytes_max && !self.assembly.is_crowded())
+        let over = used > 2 * self.bytes_max;
+        match self.assembly.has_ready() {
+            _ if used <= self.bytes_max => Ok(true),
+            true => Ok(!over && (self.above.len() > 0 || self.assembly.is_incomplete())),
+            false if over => Err(Fault::Resource),
+            false => Ok(true),
+        }
     }
 
     /// The packet is read: its data counts towards an acknowledgement.

@@ -144,7 +144,9 @@ pub(crate) mod ring {
         pin(1);
         let mut sum = 0_u64;
         let value = rate(|| match poller.poll() {
-            Ok(mut events) => (&mut events).map(|event| sum += event[0]).count(),
+            Ok(mut events) => {
+                (&mut events).map(|event| event.iter().for_each(|word| sum += word)).count()
+            }
             Err(Polling::NoEvents | Polling::Shutdown) => 0,
         });
         black_box(sum);

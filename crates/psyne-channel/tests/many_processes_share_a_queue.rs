@@ -6,11 +6,13 @@ mod process;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use process::{Dice, Other, alone, beside, held, job, name, residue};
-use psyne_channel::{Config, Error, Full, Reason, Wait, mpmc, mpsc, observe, spmc};
+use psyne_channel::{Config, Error, Full, Reason, Wait, Watched, mpmc, mpsc, observe, spmc};
+use rustix::event::{PollFd, PollFlags, poll};
 
 /// Who sent it, and its number there, often enough that a torn one would show.
 type Note = [u64; 9];
@@ -282,6 +284,42 @@ fn whoever_is_killed_nothing_comes_twice_and_others_go_on() {
     let missing = missing(&said, &sent);
     assert!(missing <= DEATHS as u64 / 4, "one for each receiver that was killed: {missing}");
     assert!(sent.len() > 2, "several senders were heard: {sent:?}");
+}
+
+/// Whether the descriptor is readable within so long.
+fn is_readable(end: &impl AsFd, limit: Duration) -> bool {
+    let limit = limit.try_into().unwrap();
+    poll(&mut [PollFd::new(end, PollFlags::IN)], Some(&limit)).unwrap() == 1
+}
+
+#[test]
+fn who_sleeps_by_a_descriptor_is_woken_and_one_of_them_for_each_message() {
+    let address = format!("ipc://{}", name("descriptors"));
+    let mut sender = spmc::Sender::<Note>::open(&address, &config(Wait::Park)).unwrap();
+    let open = || spmc::Receiver::<Note>::open(&address, &config(Wait::Park)).unwrap();
+    let mut receivers = [0; 2].map(|_| Watched::new(open()).unwrap());
+    wait_for("both have come", || sender.receivers() == 2);
+    for number in 0..100 {
+        receivers.iter_mut().for_each(|receiver| while receiver.arm().unwrap() {});
+        sender.send(note(1, number)).unwrap();
+        wait_for("one of them is woken", || {
+            receivers.iter().any(|receiver| is_readable(receiver, Duration::ZERO))
+        });
+        let woken = receivers.iter().position(|receiver| is_readable(receiver, Duration::ZERO));
+        let woken = &mut receivers[woken.unwrap()];
+        assert_eq!(woken.try_recv(), Ok(Some(note(1, number))));
+    }
+    // Both sleep; the one that is woken ends without looking, and the other is woken instead.
+    receivers.iter_mut().for_each(|receiver| while receiver.arm().unwrap() {});
+    sender.send(note(1, 100)).unwrap();
+    let [one, two] = receivers;
+    wait_for("one of them is woken", || {
+        is_readable(&one, Duration::ZERO) || is_readable(&two, Duration::ZERO)
+    });
+    let (gone, mut left) = if is_readable(&one, Duration::ZERO) { (one, two) } else { (two, one) };
+    drop(gone);
+    assert!(is_readable(&left, PATIENCE), "the other is woken");
+    assert_eq!(left.try_recv(), Ok(Some(note(1, 100))));
 }
 
 #[test]

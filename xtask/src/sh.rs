@@ -21,7 +21,16 @@ pub(crate) fn cmd(program: &str, args: &[&str]) -> Command {
 
 /// `cargo`, the same that runs us.
 pub(crate) fn cargo(args: &[&str]) -> Command {
-    cmd(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args)
+    let mut command = cmd(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args);
+    // What cargo told us of xtask: build scripts that look at it (ring's) would run again, and all
+    // that depends on them be built anew, each time that cargo is called by us and by hand in turn.
+    for (name, _) in std::env::vars_os() {
+        let ours = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"];
+        if name.to_str().is_some_and(|name| ours.iter().any(|begin| name.starts_with(begin))) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Prints a line for people: what happens now.

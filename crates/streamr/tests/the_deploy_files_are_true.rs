@@ -56,15 +56,18 @@ fn systemd_takes_the_unit() {
 /// homes, an empty `/tmp`, its one capability. `$1` is the binary, `$2` the configuration, `$3` the
 /// folder for its state; the rest is the command.
 const SANDBOX: &str = r#"set -e
+configuration=$(cat "$2")
+mount --bind "$3" /mnt
 mount -t tmpfs tmpfs /usr/local/bin
 touch /usr/local/bin/streamr
 mount --bind "$1" /usr/local/bin/streamr
 mount -t tmpfs tmpfs /var/lib
 mkdir /var/lib/streamr
-mount --bind "$3" /var/lib/streamr
+mount --bind /mnt /var/lib/streamr
+umount /mnt
 mount -t tmpfs tmpfs /etc
 mkdir /etc/streamr
-cp "$2" /etc/streamr/streamr.toml
+printf '%s\n' "$configuration" > /etc/streamr/streamr.toml
 for each in /tmp /home /root; do mount -t tmpfs tmpfs "$each"; done
 for each in / /etc /usr/local/bin /home /root; do mount -o remount,bind,ro "$each"; done
 ! touch /var/elsewhere /etc/streamr/streamr.toml 2>/dev/null

@@ -68,8 +68,9 @@ pub(super) unsafe fn stream_line(to: NonNull<u8>, line: &[u64; LINE / 8]) {
     use core::arch::x86_64::__m128i;
     // SAFETY: both are 64 bytes of plain data.
     let [a, b, c, d]: [__m128i; 4] = unsafe { core::mem::transmute(*line) };
-    // SAFETY: MOVNTDQ is baseline SSE2; it writes aligned memory of the caller's. Not the intrinsic:
-    // the last word is looked at meanwhile, and to the compiler this may be relaxed atomics.
+    // SAFETY: MOVNTDQ is baseline SSE2; it writes aligned memory of the caller's. Not the
+    // intrinsic: the last word is looked at meanwhile, and to the compiler this may be relaxed
+    // atomics.
     unsafe {
         core::arch::asm!(
             "movntdq [{to}], {a}",

@@ -2,6 +2,7 @@
 //! (RFC 9260, 5.1.3).
 
 use bytes::{BufMut, BytesMut};
+use core::fmt;
 use core::time::Duration;
 use psyne_core::Time;
 
@@ -9,6 +10,15 @@ use super::wire::{Offers, take_u16, take_u32, take_u64};
 
 /// Bytes of the proof at the cookie's end.
 const PROOF_BYTES: usize = 16;
+
+/// What cookies are proved by. Nobody else may know it, so it is not shown.
+pub(super) struct Key(pub(super) [u8; 32]);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
 
 /// What the peer's INIT said, and which of our tags answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +48,7 @@ pub(super) enum Bad {
 }
 
 impl Cookie {
-    pub(super) fn seal(&self, key: &[u8; 32]) -> BytesMut {
+    pub(super) fn seal(&self, key: &Key) -> BytesMut {
         let mut out = BytesMut::with_capacity(64);
         out.put_u64(self.made.as_micros());
         out.put_u32(self.tag);
@@ -47,17 +57,12 @@ impl Cookie {
         out.put_u32(self.peer.window);
         out.put_u16(self.peer.streams_in);
         out.put_u16(self.peer.offers.bits().into());
-        let proof = blake3::keyed_hash(key, &out);
+        let proof = blake3::keyed_hash(&key.0, &out);
         out.put_slice(&proof.as_bytes()[..PROOF_BYTES]);
         out
     }
 
-    pub(super) fn open(
-        bytes: &[u8],
-        key: &[u8; 32],
-        now: Time,
-        life: Duration,
-    ) -> Result<Self, Bad> {
+    pub(super) fn open(bytes: &[u8], key: &Key, now: Time, life: Duration) -> Result<Self, Bad> {
         let cookie = Self::read(bytes, key).ok_or(Bad::Forged)?;
         match now.since(cookie.made).checked_sub(life) {
             Some(over) if !over.is_zero() => Err(Bad::Stale(over)),
@@ -65,9 +70,9 @@ impl Cookie {
         }
     }
 
-    fn read(bytes: &[u8], key: &[u8; 32]) -> Option<Self> {
+    fn read(bytes: &[u8], key: &Key) -> Option<Self> {
         let (mut rest, proof) = bytes.split_at_checked(bytes.len().checked_sub(PROOF_BYTES)?)?;
-        let hash = blake3::keyed_hash(key, rest);
+        let hash = blake3::keyed_hash(&key.0, rest);
         // In constant time, or the proof could be guessed byte by byte.
         let wrong = hash.as_bytes().iter().zip(proof).fold(0, |wrong, (a, b)| wrong | (a ^ b));
         if wrong != 0 {
@@ -96,12 +101,12 @@ mod tests {
         let offers = Offers { forward: true, reset: true, ..Offers::default() };
         let peer = Peer { tag: 1, tsn: 2, window: 3, streams_in: 4, offers };
         let cookie = Cookie { made: Time::from_millis(5), tag: 6, peer };
-        let (key, life) = ([7; 32], Duration::from_secs(1));
+        let (key, life) = (Key([7; 32]), Duration::from_secs(1));
         let sealed = cookie.seal(&key);
         let open = |bytes: &[u8], key, at| Cookie::open(bytes, key, Time::from_millis(at), life);
         assert_eq!(open(&sealed, &key, 1_005), Ok(cookie));
         assert_eq!(open(&sealed, &key, 1_006), Err(Bad::Stale(Duration::from_millis(1))));
-        assert_eq!(open(&sealed, &[8; 32], 5), Err(Bad::Forged));
+        assert_eq!(open(&sealed, &Key([8; 32]), 5), Err(Bad::Forged));
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;

@@ -7,7 +7,7 @@ use core::time::Duration;
 use psyne_core::Time;
 
 use super::config::Config;
-use super::cookie::Peer;
+use super::cookie::{Key, Peer};
 use super::flight::Flight;
 use super::inbound::Inbound;
 use super::resets::Resets;
@@ -108,7 +108,7 @@ pub struct Association {
     pub(super) phase: Phase,
     pub(super) tag: u32,
     pub(super) tsn: u32,
-    pub(super) key: [u8; 32],
+    pub(super) key: Key,
     pub(super) link: Option<Link>,
     pub(super) streams: Streams,
     pub(super) flight: Flight,
@@ -145,7 +145,7 @@ impl Association {
             phase: Phase::Idle,
             tag,
             tsn,
-            key,
+            key: Key(key),
             link: None,
             streams: Streams::new(false),
             repeat: None,

@@ -63,8 +63,10 @@ pub(crate) fn victim(job: &str, address: &str) -> Result<()> {
         }
         "notify" => {
             let mut notifier = event::Notifier::open(address, &config())?;
-            (0_u64..).for_each(|number| notifier.notify((number % 64) as u8));
-            Ok(())
+            (0_u64..).try_for_each(|number| {
+                notifier.notify((number % 64) as u8);
+                Ok(())
+            })
         }
         _ => bail!("no such victim"),
     }

@@ -1,6 +1,6 @@
 //! The rows of the table, in its order.
 
-use bench_report::report::{Figure, Goal, Row};
+use bench_report::report::{Figure, Goal, Measure, Row, measure};
 use bench_report::stats::median;
 use psyne::channel::{Full, Wait};
 
@@ -16,12 +16,9 @@ const LINE: Line = [1; 8];
 const SMALL: Small = [1; 7];
 const BATCH: usize = 32;
 
-/// Measures the row of a case in some rounds.
-type Measure = fn(&str, usize) -> Row;
-
 /// Every row, or those whose name has the word in it.
 pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
-    let measured: [(&str, Measure); 12] = [
+    let cases: [(&str, Measure); 12] = [
         ("64 B one way in process", one_way),
         ("64 B one way across processes", across),
         ("64 B one way beside iceoryx2", beside_iceoryx),
@@ -35,13 +32,7 @@ pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
         ("broadcast to 3 readers", fanned),
         ("kill -9 in a loop", killed),
     ];
-    let wanted = |name: &&str| name.contains(only);
-    let measured = measured.iter().filter(|(name, _)| wanted(name)).map(|(name, row)| {
-        let row = row(name, rounds);
-        eprintln!("{}", row.line());
-        row
-    });
-    measured.collect()
+    measure(&cases, rounds, only)
 }
 
 /// A figure for each placement that was seen: contestant `index`, against the floor (`None`) or the

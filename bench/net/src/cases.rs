@@ -1,26 +1,17 @@
 //! The rows of the table, in its order.
 
-use bench_report::report::{Figure, Goal, PeerName, Row};
+use bench_report::report::{Figure, Goal, Measure, PeerName, Row, measure};
 use bench_report::stats::median;
 
 use crate::association::{Who, cost, floor, lossy};
 
-/// Measures the row of a case in some rounds.
-type Measure = fn(&str, usize) -> Row;
-
 /// Every row, or those whose name has the word in it.
 pub(crate) fn all(rounds: usize, only: &str) -> Vec<Row> {
-    let measured: [(&str, Measure); 2] = [
+    let cases: [(&str, Measure); 2] = [
         ("SCTP alone, both ends in one process, 16 KiB messages", windows),
         ("SCTP alone, 50 ms RTT with 1 % loss (virtual clock)", loss),
     ];
-    let wanted = |name: &&str| name.contains(only);
-    let measured = measured.iter().filter(|(name, _)| wanted(name)).map(|(name, row)| {
-        let row = row(name, rounds);
-        eprintln!("{}", row.line());
-        row
-    });
-    measured.collect()
+    measure(&cases, rounds, only)
 }
 
 fn stock() -> PeerName {

@@ -19,6 +19,21 @@ pub struct Results {
     pub rows: Vec<Row>,
 }
 
+/// Measures the row of a case, whose name it is given, in some rounds.
+pub type Measure = fn(&str, usize) -> Row;
+
+/// The rows of those cases whose name has the word in it; each is said as soon as it is there.
+#[must_use]
+pub fn measure(cases: &[(&str, Measure)], rounds: usize, only: &str) -> Vec<Row> {
+    let wanted = cases.iter().filter(|(name, _)| name.contains(only));
+    let measured = wanted.map(|(name, case)| {
+        let row = case(name, rounds);
+        eprintln!("{}", row.line());
+        row
+    });
+    measured.collect()
+}
+
 /// What is wanted of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {

@@ -147,6 +147,17 @@ fn what_is_no_socket_is_left_alone() {
 }
 
 #[test]
+fn who_keeps_the_directory_locked_holds_others_up_for_a_while_only() {
+    let directory = Directory::new("locked");
+    let locked = fs::File::open(&directory.0).unwrap();
+    locked.lock().unwrap();
+    let held_up = spsc::Receiver::<u64>::open(&directory.address(), &config());
+    assert!(matches!(&held_up, Err(Error::System(why)) if why.contains("locked")), "{held_up:?}");
+    drop(locked);
+    spsc::Receiver::<u64>::open(&directory.address(), &config()).unwrap();
+}
+
+#[test]
 fn a_socket_put_there_meanwhile_stays() {
     let directory = Directory::new("moved");
     let address = directory.address();

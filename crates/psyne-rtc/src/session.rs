@@ -312,23 +312,22 @@ impl Session {
                 let now = self.clock.instant(now);
                 self.path.handle_stun(now, (local, remote), datagram)
             }
-            Some(20..=63) if self.path.knows(remote) => {
-                self.handle_dtls(datagram);
-                true
-            }
+            Some(20..=63) => self.path.knows(remote) && self.handle_dtls(datagram),
             _ => false,
         };
         self.metrics.datagrams_dropped += u64::from(!taken);
     }
 
-    fn handle_dtls(&mut self, datagram: &[u8]) {
+    /// Whether there was room for it.
+    fn handle_dtls(&mut self, datagram: &[u8]) -> bool {
         match &mut self.link {
             Some(link) => link.handle_datagram(self.now, datagram),
             None if self.early.len() < EARLY_MAX => {
                 self.early.push(Bytes::copy_from_slice(datagram));
             }
-            None => {}
+            None => return false,
         }
+        true
     }
 
     /// The time that [`Output::Wait`] named has come, or any other.
@@ -494,5 +493,18 @@ impl Session {
         }
         self.closed = true;
         self.event(Event::Closed(reason));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_that_outruns_our_check_is_kept_up_to_its_limit() {
+        let config = Config::new(Instant::now(), Certificate::generate([1; 32]));
+        let mut session = Session::new(config, Time::ZERO, [1; 32]);
+        let taken = (0..10).filter(|_| session.handle_dtls(&[22; 100])).count();
+        assert_eq!((taken, session.early.len()), (EARLY_MAX, EARLY_MAX));
     }
 }

@@ -241,6 +241,33 @@ mod tests {
     use crate::Certificate;
     use core::time::Duration;
 
+    #[test]
+    fn no_more_pairs_are_checked_than_are_allowed() {
+        let now = Instant::now();
+        let mut config = Config::new(now, Certificate::generate([1; 32]));
+        config.pairs_max = 5;
+        let mut path = Path::new(&config, &mut Secrets::new([1; 32]));
+        path.add_local(Local::Host(SocketAddr::from(([192, 0, 2, 1], 9))), 1).expect("it fits");
+        path.start("abcdefgh", "abcdefghijklmnopqrstuvwx", true);
+        for n in 0..20 {
+            let text = format!("candidate:{n} 1 udp {} 198.51.100.{n} 9 typ host", 9_000 + n);
+            path.add_remote(Remote::parse(&text).expect("well formed").expect("UDP"))
+                .expect("room");
+        }
+        let mut checked = std::collections::BTreeSet::new();
+        for millis in 0..2_000 {
+            path.handle_timeout(now + Duration::from_millis(millis));
+            loop {
+                match path.poll() {
+                    Output::Transmit(out) => drop(checked.insert(out.to)),
+                    Output::Nothing => break,
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(checked.len(), 5);
+    }
+
     /// Both sides believe that they control, as after two offers that crossed: one gives in
     /// (RFC 8445 §7.3.1.1), and both find the path.
     #[test]

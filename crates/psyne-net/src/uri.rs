@@ -83,6 +83,33 @@ impl Uri {
         self.options.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
+    /// What stands before the first `/`: a host and a port.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.rest.split('/').next().unwrap_or_default()
+    }
+
+    /// Refuses what stands after `?` and is not among these.
+    ///
+    /// # Errors
+    /// `Uri`.
+    pub fn allow(&self, known: &[&str]) -> Result<(), Error> {
+        let Some(key) = self.keys().find(|key| !known.contains(key)) else { return Ok(()) };
+        let name = self.scheme.name();
+        let why = match known {
+            [] => format!("{name}:// has no options, not even {key:?}"),
+            _ => format!("{name}:// has the options {}, not {key:?}", known.join(", ")),
+        };
+        Err(Error::Uri { uri: self.to_string(), why })
+    }
+
+    /// The same with another host and port.
+    pub(crate) fn moved(&self, authority: &dyn Display) -> Self {
+        let path = self.rest.find('/').and_then(|start| self.rest.get(start..));
+        let rest = format!("{authority}{}", path.unwrap_or_default());
+        Self { rest, ..self.clone() }
+    }
+
     /// The keys after `?`, so that a transport can refuse those that it does not know.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.options.iter().map(|(name, _)| name.as_str())
@@ -154,6 +181,18 @@ mod tests {
             assert_eq!((uri.option("c"), uri.keys().count()), (None, 2));
             assert_eq!(uri.to_string(), text);
         }
+    }
+
+    #[test]
+    fn an_address_is_taken_apart_and_moved() {
+        let uri: Uri = "ws://there:80/a/b?k=1".parse().unwrap();
+        assert_eq!(uri.authority(), "there:80");
+        assert_eq!(uri.moved(&"here:7").to_string(), "ws://here:7/a/b?k=1");
+        assert_eq!(uri.allow(&["j", "k"]), Ok(()));
+        let error = uri.allow(&["j"]).unwrap_err().to_string();
+        assert!(error.contains("ws:// has the options j, not \"k\""), "{error}");
+        let error = uri.allow(&[]).unwrap_err().to_string();
+        assert!(error.contains("has no options, not even \"k\""), "{error}");
     }
 
     #[test]

@@ -1,0 +1,344 @@
+//! A channel over any stream of bytes: TCP, TLS, Unix sockets.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use crate::Error;
+use crate::channel::{Driver, Message, Path, Reason, Wire};
+use crate::frame::{Frame, Hello, message_header};
+
+/// Room that a read is given at least, and what is allocated for many of them.
+const READ_BYTES_MIN: usize = 4 << 10;
+const READ_BYTES: usize = 64 << 10;
+/// Frames that are gathered for one write.
+const BATCH_BYTES: usize = 64 << 10;
+/// Longer messages are not copied into a batch.
+const COPY_BYTES_MAX: usize = 8 << 10;
+/// How often rates are told.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Who says hello first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Who connected.
+    Client,
+    /// Who was connected to, and shows nothing to strangers.
+    Server,
+}
+
+/// A stream, cut into its directions.
+pub(crate) struct Halves<R, W> {
+    pub(crate) reader: R,
+    pub(crate) writer: W,
+    pub(crate) path: Path,
+}
+
+/// Says hello, then carries messages until the channel is over.
+pub(crate) async fn carry<R, W>(wire: Wire, halves: Halves<R, W>, side: Side)
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    if let Some(driver) = greet(wire, halves, side).await {
+        driver.await;
+    }
+}
+
+/// Says hello and hears the other side's: what carries messages then. `None`: the channel ended,
+/// which it was told.
+pub(crate) async fn greet<R, W>(wire: Wire, halves: Halves<R, W>, side: Side) -> Option<Driver>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let Halves { mut reader, mut writer, path } = halves;
+    let limit = wire.options().handshake_timeout;
+    let message_bytes_max = wire.options().message_bytes_max;
+    let hellos = exchange(&mut reader, &mut writer, side, Hello { message_bytes_max });
+    let why = match timeout(limit, hellos).await {
+        Ok(Ok((hello, came))) => {
+            wire.open(hello.message_bytes_max, path);
+            return Some(Driver::new(Line { wire, reader, writer, came }.run()));
+        }
+        Ok(Err(error)) => error,
+        Err(_) => Error::Handshake { why: format!("it said no hello in {limit:?}") },
+    };
+    wire.end(why);
+    None
+}
+
+/// Two sides that have said hello.
+struct Line<R, W> {
+    wire: Wire,
+    reader: R,
+    writer: W,
+    /// What came behind the hello.
+    came: BytesMut,
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
+    /// Carries messages until the channel is over.
+    async fn run(self) {
+        let Self { wire, mut reader, mut writer, mut came } = self;
+        let (pulse, mut batch) = (Pulse::new(), BytesMut::new());
+        let end = tokio::select! {
+            end = read(&wire, &pulse, &mut reader, &mut came) => end,
+            end = write(&wire, &pulse, &mut writer, &mut batch) => end,
+            end = pulse.watch(&wire) => end,
+        };
+        let limit = wire.options().handshake_timeout;
+        match &end {
+            End::Ours(_) => drop(timeout(limit, hang_up(&mut reader, &mut writer)).await),
+            End::Fault(error) if batch.is_empty() => {
+                let close = Frame::Close(Reason::new(fault_code(error), &error.to_string()));
+                close.encode(&mut batch);
+                drop(timeout(limit, writer.write_all_buf(&mut batch)).await);
+                drop(timeout(limit, writer.shutdown()).await);
+            }
+            End::Theirs(_) | End::Fault(_) => drop(timeout(limit, writer.shutdown()).await),
+            End::Lost(_) => {}
+        }
+        wire.end(end.into());
+    }
+}
+
+/// How it came to an end.
+enum End {
+    Ours(Reason),
+    Theirs(Reason),
+    Fault(Error),
+    Lost(String),
+}
+
+impl From<End> for Error {
+    fn from(end: End) -> Self {
+        match end {
+            End::Ours(reason) => Self::Closed { by_peer: false, reason },
+            End::Theirs(reason) => Self::Closed { by_peer: true, reason },
+            End::Fault(error) => error,
+            End::Lost(why) => Self::Lost { why },
+        }
+    }
+}
+
+fn fault_code(error: &Error) -> u16 {
+    if *error == Error::Protocol("a frame is longer than was agreed") {
+        return Reason::TOO_LONG;
+    }
+    Reason::PROTOCOL
+}
+
+async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    reader: &mut R,
+    writer: &mut W,
+    side: Side,
+    ours: Hello,
+) -> Result<(Hello, BytesMut), Error> {
+    let failed = |error: io::Error| Error::Handshake { why: error.to_string() };
+    let mut hello = BytesMut::new();
+    ours.encode(&mut hello);
+    if side == Side::Client {
+        writer.write_all_buf(&mut hello).await.map_err(failed)?;
+        writer.flush().await.map_err(failed)?;
+    }
+    let mut came = BytesMut::with_capacity(READ_BYTES);
+    let theirs = loop {
+        if let Some(theirs) = Hello::decode(&mut came)? {
+            break theirs;
+        }
+        if reader.read_buf(&mut came).await.map_err(failed)? == 0 {
+            return Err(Error::Handshake { why: "it hung up".to_owned() });
+        }
+    };
+    writer.write_all_buf(&mut hello).await.map_err(failed)?;
+    writer.flush().await.map_err(failed)?;
+    Ok((theirs, came))
+}
+
+/// What reading, writing and watching tell each other.
+struct Pulse {
+    start: Instant,
+    /// When something came, in milliseconds since the start.
+    heard_ms: AtomicU64,
+    /// Not while the queue is full: then silence is our own doing.
+    is_listening: AtomicBool,
+    /// What the peer asked last and was not answered yet. A flood of questions is one answer.
+    asked: Mutex<Option<u64>>,
+    wake: Notify,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            heard_ms: AtomicU64::new(0),
+            is_listening: AtomicBool::new(true),
+            asked: Mutex::new(None),
+            wake: Notify::new(),
+        }
+    }
+
+    fn heard(&self) {
+        let passed = self.start.elapsed().as_millis();
+        self.heard_ms.store(u64::try_from(passed).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn asked(&self, number: u64) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
+        self.wake.notify_one();
+    }
+
+    fn answer(&self) -> Option<Frame> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        asked.map(Frame::Pong)
+    }
+
+    fn ping(&self) -> Frame {
+        Frame::Ping(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// How long ago we sent this. A number that we never sent says nothing.
+    fn round_trip(&self, number: u64) -> Option<Duration> {
+        self.start.elapsed().checked_sub(Duration::from_micros(number))
+    }
+
+    /// Ends when the peer was silent for too long.
+    async fn watch(&self, wire: &Wire) -> End {
+        let limit = wire.options().keepalive.dead_after;
+        loop {
+            let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
+            let dead_at = self.start + heard + limit;
+            let is_late = dead_at <= Instant::now();
+            if is_late && self.is_listening.load(Ordering::Relaxed) {
+                return End::Lost(format!("the peer was silent for {limit:?}"));
+            }
+            sleep_until(if is_late { Instant::now() + limit } else { dead_at }).await;
+        }
+    }
+}
+
+async fn read<R: AsyncRead + Unpin>(
+    wire: &Wire,
+    pulse: &Pulse,
+    reader: &mut R,
+    came: &mut BytesMut,
+) -> End {
+    loop {
+        loop {
+            match Frame::decode(came, wire.options().message_bytes_max) {
+                Ok(Some(Frame::Message(message))) => {
+                    if !wire.has_room() {
+                        pulse.is_listening.store(false, Ordering::Relaxed);
+                        wire.room().await;
+                        pulse.heard();
+                        pulse.is_listening.store(true, Ordering::Relaxed);
+                    }
+                    wire.put(message);
+                }
+                Ok(Some(Frame::Ping(number))) => pulse.asked(number),
+                Ok(Some(Frame::Pong(number))) => {
+                    if let Some(rtt) = pulse.round_trip(number) {
+                        wire.gauge().round_trip(rtt);
+                    }
+                }
+                Ok(Some(Frame::Close(reason))) => return End::Theirs(reason),
+                Ok(None) => break,
+                Err(error) => return End::Fault(error),
+            }
+        }
+        if came.capacity() - came.len() < READ_BYTES_MIN {
+            came.reserve(READ_BYTES);
+        }
+        match reader.read_buf(came).await {
+            Ok(0) => return End::Lost("the peer hung up without a word".to_owned()),
+            Ok(_) => pulse.heard(),
+            Err(error) => return End::Lost(error.to_string()),
+        }
+    }
+}
+
+async fn write<W: AsyncWrite + Unpin>(
+    wire: &Wire,
+    pulse: &Pulse,
+    writer: &mut W,
+    batch: &mut BytesMut,
+) -> End {
+    let mut asking = interval(wire.options().keepalive.every);
+    let mut ticking = interval(TICK);
+    asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticking.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let next = tokio::select! {
+            next = wire.next() => Some(next),
+            () = pulse.wake.notified() => None,
+            _ = asking.tick() => {
+                pulse.ping().encode(batch);
+                None
+            }
+            now = ticking.tick() => {
+                wire.gauge().tick(now);
+                None
+            }
+        };
+        if let Some(answer) = pulse.answer() {
+            answer.encode(batch);
+        }
+        let (message, closing) = match next {
+            Some(Ok(message)) => (Some(message), None),
+            Some(Err(reason)) => (None, Some(reason)),
+            None => (None, None),
+        };
+        if let Some(reason) = &closing {
+            Frame::Close(reason.clone()).encode(batch);
+        }
+        if let Err(error) = write_batch(wire, writer, batch, message).await {
+            return End::Lost(error.to_string());
+        }
+        if let Some(reason) = closing {
+            return End::Ours(reason);
+        }
+    }
+}
+
+/// Writes what was gathered, this message, and what else waits.
+async fn write_batch<W: AsyncWrite + Unpin>(
+    wire: &Wire,
+    writer: &mut W,
+    batch: &mut BytesMut,
+    mut message: Option<Message>,
+) -> io::Result<()> {
+    while let Some(next) = message.take() {
+        if next.len() <= COPY_BYTES_MAX {
+            Frame::Message(next).encode(batch);
+        } else {
+            batch.extend_from_slice(&message_header(&next));
+            let mut data = next.into_data();
+            writer.write_all_buf(&mut (&mut *batch).chain(&mut data)).await?;
+        }
+        if batch.len() < BATCH_BYTES {
+            message = wire.try_next();
+        }
+    }
+    writer.write_all_buf(batch).await?;
+    writer.flush().await
+}
+
+/// Hangs up and waits until the peer has, so that what was sent is not lost to a reset.
+async fn hang_up<R, W>(reader: &mut R, writer: &mut W) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    writer.shutdown().await?;
+    let mut rest = vec![0; READ_BYTES_MIN];
+    while reader.read(&mut rest).await? > 0 {}
+    Ok(())
+}

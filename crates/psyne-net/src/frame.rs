@@ -240,7 +240,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_frames_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..99)) {
+        fn any_bytes_are_frames_or_an_error(
+            bytes in proptest::collection::vec(any::<u8>(), 0..99),
+        ) {
             let mut from = BytesMut::from(&bytes[..]);
             while let Ok(Some(frame)) = Frame::decode(&mut from, 64) {
                 if let Frame::Message(message) = frame {

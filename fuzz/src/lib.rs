@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod drive;
 pub mod media;
+pub mod net;
 pub mod rtc;
 pub mod sctp;
 pub mod server;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{bench, ls, show, term, top};
+use crate::{bench, ls, show, signal, term, top};
 
 /// Examples and exit codes, below the help.
 const AFTER: &str = "\
@@ -14,13 +14,14 @@ Examples:
   psyne top market/              those with market/ in their name, live
   psyne top --json -n 60 | jq    a minute of rates, a line a second
   psyne show ipc://ticks         all that is known of one
+  psyne signal                   a hub over which WebRTC peers find each other
   psyne bench                    what this machine allows, and how near the channels come
   source <(psyne completions bash)
 
 Exit codes: 0 done, 1 it could not be done (the sentence says why), 2 the command line is wrong.
 Colours are used on terminals, unless NO_COLOR is set.";
 
-/// Channels of this machine: who is at them, what they do, what they could do.
+/// Channels of this machine, who is at them and what they do; and what connects it to others.
 #[derive(Debug, Parser)]
 #[command(name = "psyne", version, propagate_version = true, after_help = AFTER)]
 struct Cli {
@@ -38,6 +39,8 @@ enum Command {
     Show(show::Args),
     /// Measure the floor of this machine, and channels against it.
     Bench(bench::Args),
+    /// Run a signaling hub, over which peers find each other.
+    Signal(Box<signal::Args>),
     /// Print completions for a shell: `source <(psyne completions bash)`.
     Completions {
         /// Which shell.
@@ -55,6 +58,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Top(args) => top::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Signal(args) => signal::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "psyne", &mut text);

@@ -5,6 +5,7 @@ mod channels;
 mod cli;
 mod ls;
 mod show;
+mod signal;
 mod table;
 mod term;
 mod top;

@@ -5,6 +5,7 @@ mod door;
 mod error;
 pub mod frame;
 mod serve;
+pub mod signal;
 mod stream;
 mod tcp;
 mod unix;

@@ -6,3 +6,5 @@ pub use psyne_core::Time;
 pub use psyne_channel as channel;
 #[cfg(target_os = "linux")]
 pub use psyne_channel::{Layout, Message};
+#[cfg(feature = "net")]
+pub use psyne_net as net;

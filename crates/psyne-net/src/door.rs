@@ -2,7 +2,7 @@
 
 use crate::channel::{Channel, Driver, Listener, Options};
 use crate::uri::{Scheme, Uri};
-use crate::{Error, tcp, unix};
+use crate::{Error, tcp, tls, unix, ws};
 
 /// Opens a channel to what `uri` names. The [`Driver`] connects; [`Channel::ready`] waits for that.
 ///
@@ -21,7 +21,9 @@ pub fn connect(uri: &str, options: &Options) -> Result<(Channel, Driver), Error>
     let uri: Uri = uri.parse()?;
     match uri.scheme() {
         Scheme::Tcp => tcp::connect(&uri, options),
+        Scheme::Tls => tls::connect(&uri, options),
         Scheme::Unix => unix::connect(&uri, options),
+        Scheme::Ws | Scheme::Wss => ws::connect(&uri, options),
         scheme => Err(not_here(scheme)),
     }
 }
@@ -35,7 +37,9 @@ pub async fn listen(uri: &str, options: &Options) -> Result<(Listener, Driver), 
     let uri: Uri = uri.parse()?;
     match uri.scheme() {
         Scheme::Tcp => tcp::listen(&uri, options).await,
+        Scheme::Tls => tls::listen(&uri, options).await,
         Scheme::Unix => unix::listen(&uri, options),
+        Scheme::Ws | Scheme::Wss => ws::listen(&uri, options).await,
         scheme => Err(not_here(scheme)),
     }
 }

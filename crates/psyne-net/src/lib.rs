@@ -4,12 +4,15 @@ pub mod channel;
 mod door;
 mod error;
 pub mod frame;
+mod pulse;
 mod serve;
 pub mod signal;
 mod stream;
 mod tcp;
+pub mod tls;
 mod unix;
 pub mod uri;
+mod ws;
 
 pub use channel::{Channel, Driver, Listener, Message, Options, Reason};
 pub use door::{connect, listen};

@@ -1,19 +1,15 @@
 //! A channel over any stream of bytes: TCP, TLS, Unix sockets.
 
 use std::io;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::timeout;
 
 use crate::Error;
 use crate::channel::{Driver, Message, Path, Reason, Wire};
 use crate::frame::{Frame, Hello, message_header};
+use crate::pulse::{Pulse, TICK, every};
 
 /// Room that a read is given at least, and what is allocated for many of them.
 const READ_BYTES_MIN: usize = 4 << 10;
@@ -22,8 +18,6 @@ const READ_BYTES: usize = 64 << 10;
 const BATCH_BYTES: usize = 64 << 10;
 /// Longer messages are not copied into a batch.
 const COPY_BYTES_MAX: usize = 8 << 10;
-/// How often rates are told.
-const TICK: Duration = Duration::from_secs(1);
 
 /// Who says hello first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +86,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
         let end = tokio::select! {
             end = read(&wire, &pulse, &mut reader, &mut came) => end,
             end = write(&wire, &pulse, &mut writer, &mut batch) => end,
-            end = pulse.watch(&wire) => end,
+            why = pulse.watch(&wire) => End::Lost(why),
         };
         let limit = wire.options().handshake_timeout;
         match &end {
@@ -163,68 +157,6 @@ async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     Ok((theirs, came))
 }
 
-/// What reading, writing and watching tell each other.
-struct Pulse {
-    start: Instant,
-    /// When something came, in milliseconds since the start.
-    heard_ms: AtomicU64,
-    /// Not while the queue is full: then silence is our own doing.
-    is_listening: AtomicBool,
-    /// What the peer asked last and was not answered yet. A flood of questions is one answer.
-    asked: Mutex<Option<u64>>,
-    wake: Notify,
-}
-
-impl Pulse {
-    fn new() -> Self {
-        Self {
-            start: Instant::now(),
-            heard_ms: AtomicU64::new(0),
-            is_listening: AtomicBool::new(true),
-            asked: Mutex::new(None),
-            wake: Notify::new(),
-        }
-    }
-
-    fn heard(&self) {
-        let passed = self.start.elapsed().as_millis();
-        self.heard_ms.store(u64::try_from(passed).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    fn asked(&self, number: u64) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
-        self.wake.notify_one();
-    }
-
-    fn answer(&self) -> Option<Frame> {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
-        asked.map(Frame::Pong)
-    }
-
-    fn ping(&self) -> Frame {
-        Frame::Ping(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
-    }
-
-    /// How long ago we sent this. A number that we never sent says nothing.
-    fn round_trip(&self, number: u64) -> Option<Duration> {
-        self.start.elapsed().checked_sub(Duration::from_micros(number))
-    }
-
-    /// Ends when the peer was silent for too long.
-    async fn watch(&self, wire: &Wire) -> End {
-        let limit = wire.options().keepalive.dead_after;
-        loop {
-            let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
-            let dead_at = self.start + heard + limit;
-            let is_late = dead_at <= Instant::now();
-            if is_late && self.is_listening.load(Ordering::Relaxed) {
-                return End::Lost(format!("the peer was silent for {limit:?}"));
-            }
-            sleep_until(if is_late { Instant::now() + limit } else { dead_at }).await;
-        }
-    }
-}
-
 async fn read<R: AsyncRead + Unpin>(
     wire: &Wire,
     pulse: &Pulse,
@@ -235,20 +167,11 @@ async fn read<R: AsyncRead + Unpin>(
         loop {
             match Frame::decode(came, wire.options().message_bytes_max) {
                 Ok(Some(Frame::Message(message))) => {
-                    if !wire.has_room() {
-                        pulse.is_listening.store(false, Ordering::Relaxed);
-                        wire.room().await;
-                        pulse.heard();
-                        pulse.is_listening.store(true, Ordering::Relaxed);
-                    }
+                    pulse.room(wire).await;
                     wire.put(message);
                 }
                 Ok(Some(Frame::Ping(number))) => pulse.asked(number),
-                Ok(Some(Frame::Pong(number))) => {
-                    if let Some(rtt) = pulse.round_trip(number) {
-                        wire.gauge().round_trip(rtt);
-                    }
-                }
+                Ok(Some(Frame::Pong(number))) => pulse.answered(wire, number),
                 Ok(Some(Frame::Close(reason))) => return End::Theirs(reason),
                 Ok(None) => break,
                 Err(error) => return End::Fault(error),
@@ -271,16 +194,13 @@ async fn write<W: AsyncWrite + Unpin>(
     writer: &mut W,
     batch: &mut BytesMut,
 ) -> End {
-    let mut asking = interval(wire.options().keepalive.every);
-    let mut ticking = interval(TICK);
-    asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticking.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut asking, mut ticking) = (every(wire.options().keepalive.every), every(TICK));
     loop {
         let next = tokio::select! {
             next = wire.next() => Some(next),
-            () = pulse.wake.notified() => None,
+            () = pulse.was_asked() => None,
             _ = asking.tick() => {
-                pulse.ping().encode(batch);
+                Frame::Ping(pulse.number()).encode(batch);
                 None
             }
             now = ticking.tick() => {
@@ -288,8 +208,8 @@ async fn write<W: AsyncWrite + Unpin>(
                 None
             }
         };
-        if let Some(answer) = pulse.answer() {
-            answer.encode(batch);
+        if let Some(number) = pulse.question() {
+            Frame::Pong(number).encode(batch);
         }
         let (message, closing) = match next {
             Some(Ok(message)) => (Some(message), None),

@@ -4,20 +4,53 @@ mod conformance;
 
 use conformance::{Place, promises};
 use psyne_net::Options;
+use psyne_net::tls::{Identity, Tls};
+
+/// A place at this host; nobody listens at its port 1.
+fn place(scheme: &str, path: &str, tls: Tls) -> Place {
+    Place {
+        uri: format!("{scheme}://127.0.0.1:0{path}"),
+        nobody: format!("{scheme}://127.0.0.1:1{path}"),
+        options: Options { tls, ..Options::default() },
+        keep: None,
+    }
+}
+
+/// A key whose holder says "127.0.0.1", and who trusts it for that.
+fn by_name() -> Tls {
+    let identity = Identity::generate().unwrap();
+    Tls { authorities: Some(identity.as_authorities()), identity: Some(identity), peers: vec![] }
+}
+
+/// A key that both sides have and expect.
+fn by_key() -> Tls {
+    let identity = Identity::generate().unwrap();
+    Tls { peers: vec![identity.fingerprint()], identity: Some(identity), authorities: None }
+}
 
 mod tcp {
     use super::*;
+    promises!(place("tcp", "", Tls::default()));
+}
 
-    fn place() -> Place {
-        Place {
-            uri: "tcp://127.0.0.1:0".to_owned(),
-            nobody: "tcp://127.0.0.1:1".to_owned(),
-            options: Options::default(),
-            keep: None,
-        }
-    }
+mod tls {
+    use super::*;
+    promises!(place("tls", "", by_name()));
+}
 
-    promises!(place());
+mod tls_by_key {
+    use super::*;
+    promises!(place("tls", "", by_key()));
+}
+
+mod ws {
+    use super::*;
+    promises!(place("ws", "/a/path", Tls::default()));
+}
+
+mod wss {
+    use super::*;
+    promises!(place("wss", "", by_name()));
 }
 
 #[cfg(unix)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::tls::Fingerprint;
 use crate::uri::Scheme;
 
 /// Least time over which a rate is told: shorter ones are noise.
@@ -27,13 +28,13 @@ pub struct Metrics {
     pub sent_messages: u64,
     /// Their bytes.
     pub sent_bytes: u64,
-    /// Messages that came.
+    /// Messages that came, also those that found the queue full.
     pub received_messages: u64,
     /// Their bytes.
     pub received_bytes: u64,
     /// Messages that back pressure kept from being sent.
     pub dropped_sent: u64,
-    /// Messages that came and found the queue full, on an unreliable channel.
+    /// Messages that came and found the queue full, where the transport may drop them.
     pub dropped_received: u64,
     /// Packets and frames of the peer, or of strangers, that were no use.
     pub refused: u64,
@@ -58,6 +59,8 @@ pub struct Path {
     pub remote: String,
     /// Somebody stands between who hands packets on.
     pub is_relayed: bool,
+    /// The key that the peer proved to have, where the transport asks for one.
+    pub peer: Option<Fingerprint>,
 }
 
 impl Path {
@@ -65,7 +68,7 @@ impl Path {
     #[must_use]
     pub fn direct(scheme: Scheme, local: impl Display, remote: impl Display) -> Self {
         let (local, remote) = (local.to_string(), remote.to_string());
-        Self { scheme, local, remote, is_relayed: false }
+        Self { scheme, local, remote, is_relayed: false, peer: None }
     }
 }
 

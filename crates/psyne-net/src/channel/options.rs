@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::frame::MESSAGE_BYTES_MAX;
+use crate::tls::Tls;
 
 /// How a channel is opened. Each side decides for what it sends, and what it takes.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Options {
     /// Peers of a listener that are shaking hands at a time; others wait in the system's queue.
     /// Default 256.
     pub handshakes_max: usize,
+    /// Who this side is and whom it trusts, for the transports that ask.
+    pub tls: Tls,
     /// Channels of a listener that nobody has accepted yet. Default 128, as Linux's backlog was.
     pub backlog_max: usize,
 }
@@ -44,6 +47,7 @@ impl Default for Options {
             handshake_timeout: Duration::from_secs(10),
             handshakes_max: 256,
             backlog_max: 128,
+            tls: Tls::default(),
         }
     }
 }

@@ -220,11 +220,10 @@ impl Wire {
     /// Hands in a message that came. Without room it is dropped and counted, which is what an
     /// unreliable transport wants; a reliable one waits for [`Wire::room`] before.
     pub fn put(&self, message: Message) -> bool {
-        let bytes = message.len();
+        // Counted before, so that who has received it finds it counted.
+        self.shared.gauge.received(message.len());
         let fits = self.shared.incoming.push(message).is_ok();
-        if fits {
-            self.shared.gauge.received(bytes);
-        } else {
+        if !fits {
             self.shared.gauge.dropped_received();
         }
         fits

@@ -7,6 +7,7 @@ const dist = new URL("dist/", import.meta.url);
 const budgets = [
   { what: "JavaScript of all pages", dir: "assets/", match: /\.js$/, kb: 165 },
   { what: "styles of all pages", dir: "assets/", match: /\.css$/, kb: 6 },
+  { what: "the SDK", dir: "sdk/", match: /\.js$/, kb: 8 },
   { what: "the player for other pages", dir: "embed/", match: /\.js$/, kb: 145 },
 ];
 

@@ -1,4 +1,4 @@
-import { Backoff } from "./backoff.ts";
+import { Backoff } from "@psyne/sdk/backoff";
 import { overtook, rate, shouldJump, stuck } from "./edge.ts";
 import { HlsEngine, NativeEngine, type Engine, type Failure } from "./engine.ts";
 import { StallMeter, type Metrics } from "./metrics.ts";

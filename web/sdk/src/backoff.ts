@@ -6,7 +6,7 @@ export class Backoff {
 
   /**
    * @param firstMs delay before the first retry
-   * @param maxMs the longest delay; live viewers wait for a start, so it stays short
+   * @param maxMs the longest delay; who waits for a start wants it short
    * @param random in [0, 1): 0.5 keeps the delay, the ends move it by a quarter
    */
   constructor(

@@ -12,6 +12,8 @@ pub mod sctp;
 pub mod sdp;
 mod secret;
 mod session;
+pub mod stun;
+pub mod turn;
 
 pub use candidate::{Host, Local, Remote};
 pub use certificate::{Certificate, Fingerprint};

@@ -2,6 +2,7 @@
 
 mod negotiation;
 mod path;
+mod relays;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -19,9 +20,11 @@ use crate::clock::Clock;
 use crate::dcep::Open;
 use crate::dtls::{self, Link, SrtpKeys, Versions};
 use crate::secret::{Secrets, Seed};
+use crate::turn::{ClientConfig, ClientEvent, Failure};
 use crate::{Error, sctp, sdp};
 use negotiation::Negotiation;
 use path::Path;
+use relays::Relays;
 
 /// How a session is made.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub struct Config {
     pub pairs_max: usize,
     /// Addresses from which authenticated checks may come: each makes a candidate.
     pub sources_max: usize,
+    /// TURN servers at a time.
+    pub relays_max: usize,
     /// Data channels.
     pub channels: channels::Config,
     /// SCTP. Its ports and `send_message_bytes_max` are what the other side says.
@@ -76,6 +81,7 @@ impl Config {
             local_candidates_max: 32,
             pairs_max: 100,
             sources_max: 64,
+            relays_max: 8,
             channels: channels::Config::default(),
             association: association::Config::default(),
         }
@@ -119,6 +125,25 @@ pub enum Event {
         /// Theirs.
         remote: SocketAddr,
     },
+    /// A TURN server lends an address, which is a candidate now. What the server sees of our socket
+    /// is one too.
+    Relayed {
+        /// Our address that speaks with the server.
+        base: SocketAddr,
+        /// The server.
+        server: SocketAddr,
+        /// What it lends.
+        relayed: SocketAddr,
+    },
+    /// A TURN server lends nothing, or no longer.
+    RelayFailed {
+        /// Our address that speaks with the server.
+        base: SocketAddr,
+        /// The server.
+        server: SocketAddr,
+        /// Why.
+        failure: Failure,
+    },
     /// The path is lost and nothing is sent: find another, by [`Session::restart`].
     PathLost,
     /// Keys for SRTP.
@@ -134,7 +159,8 @@ pub enum Event {
 /// A datagram to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
-    /// From which of our addresses: a socket's, or that of a TURN allocation.
+    /// From which of our addresses: a socket's, or that of a connection to a TURN server, on which
+    /// `data` are the next bytes.
     pub from: SocketAddr,
     /// To whom.
     pub to: SocketAddr,
@@ -173,6 +199,8 @@ pub struct Session {
     secrets: Secrets,
     negotiation: Negotiation,
     path: Path,
+    relays: Relays,
+    relays_wait: Option<Time>,
     link: Option<Link>,
     link_wait: Time,
     channels: Channels,
@@ -201,6 +229,8 @@ impl Session {
             now,
             negotiation: Negotiation::new(&mut secrets),
             path: Path::new(&config, &mut secrets),
+            relays: Relays::default(),
+            relays_wait: None,
             secrets,
             link: None,
             link_wait: Time::MAX,
@@ -233,6 +263,24 @@ impl Session {
         }
         self.path.handle_timeout(self.clock.instant(now));
         Ok(())
+    }
+
+    /// Asks a TURN server for an address to lend: [`Event::Relayed`] or [`Event::RelayFailed`]
+    /// follows. What comes from the server at `base`, datagrams or the bytes of a connection, is
+    /// handed over by [`Session::handle_datagram`]; what goes to it is [`Output::Transmit`].
+    ///
+    /// # Errors
+    /// There are too many, or one between the same addresses; the session is over.
+    pub fn add_relay(&mut self, now: Time, relay: ClientConfig) -> Result<(), Error> {
+        self.check(true, "a relay after the end")?;
+        self.now = now;
+        self.relays.add(now, relay, self.secrets.block(), self.config.relays_max)
+    }
+
+    /// The connection to a TURN server broke, or could not be made.
+    pub fn relay_disconnected(&mut self, now: Time, base: SocketAddr, server: SocketAddr) {
+        self.now = now;
+        self.relays.disconnected(base, server);
     }
 
     /// Opens a channel. Before the session is connected it waits for that.
@@ -305,11 +353,18 @@ impl Session {
     ) {
         self.now = now;
         self.metrics.received_bytes += datagram.len() as u64;
+        if self.closed || !self.relays.handle(now, (local, remote), datagram) {
+            self.take(local, remote, datagram);
+        }
+    }
+
+    /// A datagram, however it came.
+    fn take(&mut self, local: SocketAddr, remote: SocketAddr, datagram: &[u8]) {
         let taken = match datagram.first() {
             _ if self.closed => false,
             // RFC 7983 §7.
             Some(0..=3) => {
-                let now = self.clock.instant(now);
+                let now = self.clock.instant(self.now);
                 self.path.handle_stun(now, (local, remote), datagram)
             }
             Some(20..=63) => self.path.knows(remote) && self.handle_dtls(datagram),
@@ -341,6 +396,9 @@ impl Session {
             return;
         }
         self.path.handle_timeout(self.clock.instant(now));
+        if self.relays_wait.is_some_and(|wait| wait <= now) {
+            self.relays.handle_timeout(now);
+        }
         if let Some(link) = self.link.as_mut().filter(|_| self.link_wait <= now) {
             link.handle_timeout(now);
         }
@@ -361,7 +419,11 @@ impl Session {
             if self.closed {
                 return Output::Wait(None);
             }
-            if !self.advance_path() && !self.advance_link() && !self.advance_channels() {
+            if !self.advance_path()
+                && !self.advance_link()
+                && !self.advance_channels()
+                && !self.advance_relays()
+            {
                 return Output::Wait(self.wait());
             }
         }
@@ -370,13 +432,16 @@ impl Session {
     fn wait(&mut self) -> Option<Time> {
         let path = self.path.wait().map(|instant| self.clock.time(instant));
         let link = Some(self.link_wait).filter(|wait| self.link.is_some() && *wait < Time::MAX);
-        [path, link, self.channels_wait, self.deadline].into_iter().flatten().min()
+        [path, link, self.channels_wait, self.relays_wait, self.deadline]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes one thing from ICE. Whether there was one.
     fn advance_path(&mut self) -> bool {
         match self.path.poll() {
-            path::Output::Transmit(transmit) => self.out.push_back(Output::Transmit(transmit)),
+            path::Output::Transmit(transmit) => self.dispatch(transmit),
             path::Output::Resolve(name) => self.event(Event::Resolve(name)),
             path::Output::Found { local, remote } => {
                 if self.connected {
@@ -433,7 +498,48 @@ impl Session {
     /// Without a path it is lost, as on any: who wants it will say so again.
     fn transmit(&mut self, data: Bytes) {
         if let Some((from, to)) = self.path.current() {
-            self.out.push_back(Output::Transmit(Transmit { from, to, data }));
+            self.dispatch(Transmit { from, to, data });
+        }
+    }
+
+    /// By the relay that lends its address, or by the socket that has it.
+    fn dispatch(&mut self, transmit: Transmit) {
+        if !self.relays.send(self.now, &transmit) {
+            self.out.push_back(Output::Transmit(transmit));
+        }
+    }
+
+    /// Takes one thing from the relays. Whether there was one.
+    fn advance_relays(&mut self) -> bool {
+        match self.relays.poll_output() {
+            relays::Output::Transmit(transmit) => self.out.push_back(Output::Transmit(transmit)),
+            relays::Output::Data { relayed, peer, data } => self.take(relayed, peer, &data),
+            relays::Output::Event(relay, event) => self.note_relay(&relay, &event),
+            relays::Output::Wait(next) => {
+                self.relays_wait = next;
+                return false;
+            }
+        }
+        true
+    }
+
+    fn note_relay(&mut self, relay: &ClientConfig, event: &ClientEvent) {
+        let (base, server) = (relay.base, relay.server);
+        match *event {
+            ClientEvent::Allocated { relayed, mapped } => {
+                self.event(Event::Relayed { base, server, relayed });
+                let local = Local::Relayed { addr: relayed, base };
+                let nat = mapped.filter(|mapped| relays::shows_nat(relay, *mapped));
+                let nat = nat.map(|addr| Local::Reflexive { addr, base });
+                for candidate in nat.into_iter().chain([local]) {
+                    // One that leads nowhere, or is one too many, is none: others may serve.
+                    let _ = self.add_local(self.now, candidate);
+                }
+            }
+            ClientEvent::Failed(failure) => {
+                self.event(Event::RelayFailed { base, server, failure });
+            }
+            ClientEvent::Data { .. } => {}
         }
     }
 
@@ -489,6 +595,14 @@ impl Session {
             link.close();
             while let dtls::Output::Transmit(data) = link.poll_output() {
                 self.transmit(data);
+            }
+        }
+        self.relays.close(self.now);
+        loop {
+            match self.relays.poll_output() {
+                relays::Output::Transmit(it) => self.out.push_back(Output::Transmit(it)),
+                relays::Output::Wait(_) => break,
+                _ => {}
             }
         }
         self.closed = true;

@@ -3,10 +3,11 @@
 //! A receiver decides what happens if it falls behind by a whole ring: either the sender waits for
 //! it ([`Lag::Block`]), or it loses what was overwritten and is told how much ([`Lag::Skip`]).
 //!
-//! Each slot begins with a number: twice that of its message (from 1) once it is whole, one less
-//! while it is being written. A receiver looks at it before and after it copies the message out,
-//! and throws the copy away if it changed. Copies are made word by word with atomics, so that one
-//! that is overtaken is a wrong value for a moment and nothing worse.
+//! Messages are announced by one index, the sender's position: a receiver that fell behind learns of
+//! several at a time. Before the sender writes, it claims the slots of some messages ahead by another
+//! word. A receiver looks at that one after it copied a message out, and throws the copy away if its
+//! slot was claimed again. Copies are made word by word with atomics, so that one that is overtaken
+//! is a wrong value for a moment and nothing worse (docs/decisions/0052).
 
 use core::future::poll_fn;
 use core::marker::PhantomData;
@@ -25,8 +26,9 @@ pub mod bytes;
 pub mod plain;
 pub mod values;
 
-/// Words of a slot before its message.
-const HEAD_WORDS: usize = 1;
+/// So many times in a ring the sender claims slots: receivers that skip keep a ring less one part of
+/// these, and a ring of fewer slots than these is claimed one by one.
+const CLAIMS: u64 = 64;
 
 /// What happens when a receiver falls behind by a whole ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +55,8 @@ pub fn channel<T: Message>(config: &Config) -> Result<Sender<T>, Error> {
 
 /// What a name must mean the same by at both ends.
 pub(crate) const fn terms(layout: Layout) -> Terms {
-    let stride = (HEAD_WORDS * 8 + layout.size).next_multiple_of(LINE);
-    Terms { pattern: Pattern::Broadcast, layout, stride }
+    let lines = layout.size.div_ceil(LINE);
+    Terms { pattern: Pattern::Broadcast, layout, stride: LINE * if lines == 0 { 1 } else { lines } }
 }
 
 /// A receiver as the sender knows it.
@@ -75,6 +77,8 @@ struct Out {
     slots: u64,
     /// Messages sent.
     tail: u64,
+    /// Messages whose slots are ours to write, as receivers were told.
+    claimed: u64,
     /// What may be sent without looking at receivers again.
     limit: u64,
     readers: Vec<Reader>,
@@ -131,14 +135,22 @@ impl Out {
 
     #[inline]
     fn publish(&mut self, write: impl FnOnce(&[AtomicU64])) {
-        let slot = self.ring.slot((self.tail & (self.slots - 1)) as usize);
+        if self.tail == self.claimed {
+            self.claim();
+        }
+        write(self.ring.slot((self.tail & (self.slots - 1)) as usize));
         self.tail += 1;
-        // Release: who sees this number sees the position before it, and so how far it lags.
-        slot[0].store(2 * self.tail - 1, Ordering::Release);
-        fence(Ordering::Release);
-        write(&slot[HEAD_WORDS..]);
-        slot[0].store(2 * self.tail, Ordering::Release);
         self.ring.side().position().store(self.tail, Ordering::Release);
+    }
+
+    /// Says which slots are written from now on, none of which holds up a receiver that we wait for.
+    #[inline(never)]
+    fn claim(&mut self) {
+        let some = self.tail + (self.slots / CLAIMS).max(1);
+        self.claimed = some.min(self.limit.max(self.tail + 1));
+        self.ring.side().claimed().store(self.claimed, Ordering::Release);
+        // Who sees a word of what is written now sees the claim.
+        fence(Ordering::Release);
     }
 }
 
@@ -172,7 +184,8 @@ impl<T: Message> Sender<T> {
 
     fn over(ring: Words, mut signal: Signal, config: &Config, host: Option<Host>) -> Self {
         let slots = config.ring_slots().expect("the ring was made of so many") as u64;
-        let out = Out { ring, slots, tail: 0, limit: u64::MAX, readers: Vec::new(), slowest: None };
+        let (limit, readers) = (u64::MAX, Vec::new());
+        let out = Out { ring, slots, tail: 0, claimed: 0, limit, readers, slowest: None };
         signal.open(&out);
         let pressure = Pressure::new(signal, &config.full);
         Self { out, pressure, config: config.clone(), host, _type: PhantomData }
@@ -247,6 +260,7 @@ impl<T: Message> Sender<T> {
             words: words.clone(),
             slots: self.out.slots,
             head: at,
+            known: at,
             told: at,
             lag,
             fresh: false,
@@ -298,6 +312,8 @@ struct In {
     slots: u64,
     /// Messages received or lost since the sender began.
     head: u64,
+    /// Messages that the sender had sent when we last looked.
+    known: u64,
     /// What of `head` the sender was told.
     told: u64,
     lag: Lag,
@@ -316,7 +332,7 @@ impl End for In {
         self.words = Words::over(ours);
         self.ring = Words::over(arrival.theirs.region().clone());
         (self.slots, self.fresh) = (arrival.slots, true);
-        (self.head, self.told) = (arrival.start, arrival.start);
+        (self.head, self.known, self.told) = (arrival.start, arrival.start, arrival.start);
         Ok(())
     }
 }
@@ -331,35 +347,54 @@ impl In {
     /// What `copy` makes of its words; thrown away if they changed meanwhile.
     #[inline]
     fn read_by<T>(&mut self, copy: impl FnOnce(&[AtomicU64]) -> T) -> Result<Option<T>, Error> {
-        let slot = self.ring.slot((self.head & (self.slots - 1)) as usize);
-        let due = 2 * (self.head + 1);
-        let number = slot[0].load(Ordering::Acquire);
-        if number < due {
+        if !self.is_there() {
             return Ok(None);
         }
-        if number == due {
-            let message = copy(&slot[HEAD_WORDS..]);
-            fence(Ordering::Acquire);
-            if slot[0].load(Ordering::Relaxed) == due {
-                self.head += 1;
-                self.fresh = false;
-                return Ok(Some(message));
-            }
+        let message = copy(self.message());
+        if self.take() {
+            return Ok(Some(message));
         }
         self.skip().map(|()| None)
     }
 
+    /// Whether the next message was sent.
+    #[inline(always)]
+    fn is_there(&mut self) -> bool {
+        if self.head >= self.known {
+            self.known = self.ring.side().position().load(Ordering::Acquire);
+        }
+        self.head < self.known
+    }
+
+    /// The words of the next message, which was sent.
+    #[inline(always)]
+    fn message(&self) -> &[AtomicU64] {
+        self.ring.slot((self.head & (self.slots - 1)) as usize)
+    }
+
+    /// Goes on to the one after it if what was read of its words is whole.
+    #[inline(always)]
+    fn take(&mut self) -> bool {
+        // Who sees a word of a later message sees that its slot was claimed.
+        fence(Ordering::Acquire);
+        let claimed = self.ring.side().claimed().load(Ordering::Relaxed);
+        let whole = claimed.max(self.known).saturating_sub(self.head) <= self.slots;
+        if whole {
+            self.head += 1;
+            self.fresh = false;
+        }
+        whole
+    }
+
     /// Whether there is something to be read, if only that it was overwritten.
     fn has_news(&self) -> bool {
-        let slot = self.ring.slot((self.head & (self.slots - 1)) as usize);
-        slot[0].load(Ordering::Acquire) >= 2 * (self.head + 1)
+        self.ring.side().position().load(Ordering::Acquire) > self.head
     }
 
     /// Goes on after what was overwritten, an eighth of the ring before the sender does that again.
     #[cold]
     fn skip(&mut self) -> Result<(), Error> {
-        // The number that showed it may have been read relaxed; its sender's position comes
-        // with it.
+        // The claim was read relaxed; the position that it was made at was stored before.
         fence(Ordering::Acquire);
         let tail = self.ring.side().position().load(Ordering::Acquire);
         let kept = self.slots - (self.slots / 8).max(1);
@@ -431,6 +466,7 @@ impl<T: Message> Receiver<T> {
             words: Words::private(0, LINE)?,
             slots: NOBODYS_SLOTS as u64,
             head: 0,
+            known: 0,
             told: 0,
             lag,
             fresh: true,
@@ -446,10 +482,25 @@ impl<T: Message> Receiver<T> {
     /// `Lagged`; `Closed` after the last message of a sender that is gone; `Corrupt`.
     #[inline]
     pub fn recv(&mut self) -> Result<T, Error> {
-        match self.input.read() {
-            Ok(None) => self.wait(None, In::read),
-            other => self.count(other.transpose().expect("none was handled")),
+        match self.take() {
+            Some(message) => Ok(message),
+            None => self.wait(None, In::read),
         }
+    }
+
+    /// The next message, if it is there and whole. By itself, because a message that is handed on
+    /// in a result of a result is copied each time.
+    #[inline(always)]
+    fn take(&mut self) -> Option<T> {
+        if !self.input.is_there() {
+            return None;
+        }
+        let message = load(self.input.message());
+        if !self.input.take() {
+            return None;
+        }
+        self.keep_up();
+        Some(message)
     }
 
     /// Waits for the next message for so long.
@@ -464,8 +515,12 @@ impl<T: Message> Receiver<T> {
     ///
     /// # Errors
     /// `Lagged`, `Closed`, `Corrupt`.
+    #[inline]
     pub fn try_recv(&mut self) -> Result<Option<T>, Error> {
-        self.look(In::read)
+        match self.take() {
+            Some(message) => Ok(Some(message)),
+            None => self.look(In::read),
+        }
     }
 
     fn look(
@@ -549,11 +604,17 @@ impl<T: Message> Receiver<T> {
             self.input.words.side().book().lost(self.lost);
             self.input.note();
         }
+        self.keep_up();
+        found
+    }
+
+    /// Something was received: says so, if that is worth it.
+    #[inline]
+    fn keep_up(&mut self) {
         if self.input.tell(false) {
             self.signal.kept_up(&self.input);
             let _ = self.signal.notify(&self.input);
         }
-        found
     }
 
     fn tell(&mut self) {

@@ -1,8 +1,10 @@
 //! A ring with one sender from which many take: each message goes to whoever claims it.
 //!
-//! A slot is a number and the message's words. Message `n` (from 0) is there once its slot's number
-//! is `n + 1`; it is taken once the claim, a word that only receivers write, is beyond `n`.
+//! A slot is the message's words. Message `n` (from 0) is there once the sender's count is beyond
+//! `n`; it is taken once the claim, a word that only receivers write, is beyond `n`.
 //!
+//! - A receiver that saw the count (acquire) sees what the sender wrote before (release). It looks at
+//!   it again only when it has taken all that it knew of: who falls behind learns of many at a time.
 //! - A receiver copies the message and then moves the claim from `n` to `n + 1` at once or not at
 //!   all. Its loads come before that store (release), the sender writes the slot again only after
 //!   it saw that store (acquire): so a copy whose claim succeeded is whole, and nobody else has it.
@@ -21,9 +23,6 @@ use crate::raw::{LINE, Side, Words, load, prefetch, store};
 use crate::sync::{AtomicU64, Ordering};
 use crate::{Config, Error, Message, Reason};
 
-/// Words of a slot before its message: its number.
-const HEAD_WORDS: usize = 1;
-
 /// How far ahead a receiver that finds message after message fetches: a claim is a locked
 /// instruction, which the loads after it wait for, so that only one line would be on its way.
 const AHEAD: u64 = 4;
@@ -38,7 +37,8 @@ const RESTLESS: Error = Error::Corrupt("what is taken changes all the time");
 
 /// Bytes of a slot.
 pub(crate) const fn stride(message_bytes: usize) -> usize {
-    (HEAD_WORDS * 8 + message_bytes).next_multiple_of(LINE)
+    let lines = message_bytes.div_ceil(LINE);
+    LINE * if lines == 0 { 1 } else { lines }
 }
 
 /// What all ends of a queue in this process share.
@@ -178,16 +178,12 @@ impl Out {
     /// The same for who writes its words.
     #[inline]
     pub(crate) fn write_by(&self, ahead: u64, write: impl FnOnce(&[AtomicU64])) {
-        write(&self.ring.slot(self.tail + ahead)[HEAD_WORDS..]);
+        write(self.ring.slot(self.tail + ahead));
     }
 
     /// Hands the next `count` over, which were written.
     #[inline]
     pub(crate) fn publish(&mut self, count: u64) {
-        // Backwards: a receiver that has seen the first need not wait for the others.
-        for number in (self.tail..self.tail + count).rev() {
-            self.ring.slot(number)[0].store(number + 1, Ordering::Release);
-        }
         self.tail += count;
         self.ring.side().count().store(self.tail, Ordering::Release);
     }
@@ -215,6 +211,8 @@ pub(crate) struct Take {
     ring: Ring,
     /// Messages taken by anybody, as far as we heard.
     head: u64,
+    /// Messages sent, as far as we heard.
+    known: u64,
     /// Messages that we took.
     taken: u64,
     /// Where we say what we take, if our sender is to know of it.
@@ -227,7 +225,7 @@ impl Take {
     /// Goes on where all receivers are.
     pub(crate) fn over(ring: Ring, own: Option<Words>) -> Self {
         let head = ring.claim.word().load(Ordering::Acquire).min(CLAIM_MAX);
-        Self { ring, head, taken: 0, own, news: false }
+        Self { ring, head, known: 0, taken: 0, own, news: false }
     }
 
     /// Slots of the ring.
@@ -249,12 +247,22 @@ impl Take {
     /// Whether a message is there that others may have taken meanwhile.
     #[inline]
     pub(crate) fn may_have(&mut self) -> Result<bool, Error> {
+        if self.head < self.known {
+            return Ok(true);
+        }
+        self.ask()
+    }
+
+    /// Hears what was sent.
+    fn ask(&mut self) -> Result<bool, Error> {
         for _ in 0..TRIES_MAX {
-            if self.ring.slot(self.head)[0].load(Ordering::Acquire) == self.head + 1 {
-                return Ok(true);
+            self.known = self.ring.side().count().load(Ordering::Acquire);
+            if self.known.saturating_sub(self.head) <= self.ring.slots {
+                return Ok(self.head < self.known);
             }
+            // Others took messages meanwhile, and the sender went on.
             if self.is_current()? {
-                return Ok(false);
+                return Err(Error::Corrupt("the sender overwrote what nobody had taken"));
             }
         }
         Err(RESTLESS)
@@ -273,13 +281,33 @@ impl Take {
         Err(RESTLESS)
     }
 
-    /// Takes the next message; if `busy`, others are expected after it.
-    #[inline]
-    pub(crate) fn one<T: Message>(&mut self, busy: bool) -> Result<Option<T>, Error> {
-        self.one_by(busy, load)
+    /// Whether a message is there, and nobody has taken one since we last heard.
+    fn is_neglected(&mut self) -> Result<bool, Error> {
+        Ok(self.is_current()? && self.may_have()?)
     }
 
-    /// The same for who reads its words, again if another was faster.
+    /// Takes the next message; if `busy`, others are expected after it. Not as a result, in which
+    /// it would be copied from each to the next.
+    #[inline]
+    pub(crate) fn one<T: Message>(
+        message: &mut T,
+    ) -> impl FnMut(&mut Self, bool) -> Result<Option<()>, Error> {
+        |take, busy| take.one_by(busy, |words| *message = load(words))
+    }
+
+    /// The same if it is known to be there and nobody else is faster: most messages are taken here,
+    /// and nothing that can fail is handed from one to the next.
+    #[inline(always)]
+    fn one_now<T: Message>(&mut self, message: &mut T) -> bool {
+        if self.head >= self.known {
+            return false;
+        }
+        *message = load(self.ring.slot(self.head));
+        prefetch(self.ring.slot(self.head + AHEAD));
+        self.try_claim(1).is_ok()
+    }
+
+    /// As [`one`](Self::one) for who reads its words, again if another was faster.
     #[inline]
     pub(crate) fn one_by<R>(
         &mut self,
@@ -290,7 +318,7 @@ impl Take {
             if !self.may_have()? {
                 return Ok(None);
             }
-            let message = read(&self.ring.slot(self.head)[HEAD_WORDS..]);
+            let message = read(self.ring.slot(self.head));
             if busy {
                 prefetch(self.ring.slot(self.head + AHEAD));
             }
@@ -304,19 +332,15 @@ impl Take {
     /// Takes as many messages as are there and have room in `into`.
     pub(crate) fn some<T: Message>(&mut self, into: &mut [T]) -> Result<Option<usize>, Error> {
         for _ in 0..TRIES_MAX {
-            let mut count = 0;
-            for (message, number) in into.iter_mut().zip(self.head..self.head + self.ring.slots) {
-                let slot = self.ring.slot(number);
-                if slot[0].load(Ordering::Acquire) != number + 1 {
-                    break;
-                }
-                *message = load(&slot[HEAD_WORDS..]);
-                count += 1;
-            }
-            if count == 0 && self.is_current()? {
+            if !self.may_have()? || into.is_empty() {
                 return Ok(None);
             }
-            if count > 0 && self.claim(count)? {
+            let there = self.head..self.known;
+            for (message, number) in into.iter_mut().zip(there.clone()) {
+                *message = load(self.ring.slot(number));
+            }
+            let count = (there.end - there.start).min(into.len() as u64);
+            if self.claim(count)? {
                 return Ok(Some(count as usize));
             }
         }
@@ -348,6 +372,15 @@ impl Take {
     /// Moves the claim on by `count`, unless somebody did.
     #[inline]
     fn claim(&mut self, count: u64) -> Result<bool, Error> {
+        match self.try_claim(count) {
+            Ok(()) => Ok(true),
+            Err(now) => self.hear(now).map(|_| false),
+        }
+    }
+
+    /// The same, or how far it is.
+    #[inline(always)]
+    fn try_claim(&mut self, count: u64) -> Result<(), u64> {
         let (before, after) = (self.head, self.head + count);
         self.say(self.taken + count);
         let word = self.ring.claim.word();
@@ -355,13 +388,14 @@ impl Take {
             Ok(_) => {
                 self.head = after;
                 self.taken += count;
+                // Once in an eighth of the ring, which is a power of two as the ring is.
                 let step = (self.ring.slots / 8).max(1);
-                self.news |= before / step != after / step;
-                Ok(true)
+                self.news |= (before ^ after) >= step;
+                Ok(())
             }
             Err(now) => {
                 self.say(self.taken);
-                self.hear(now).map(|_| false)
+                Err(now)
             }
         }
     }
@@ -413,6 +447,23 @@ impl In {
         self.search(take)
     }
 
+    /// Takes the next message of the ring whose turn it is, if that is all there is to it.
+    #[inline]
+    pub(crate) fn one_now<T: Message>(&mut self, message: &mut T) -> bool {
+        if self.turn == 0 {
+            return false;
+        }
+        let (index, lane) = &mut self.lanes[self.at];
+        let taken = lane.one_now(message);
+        if taken {
+            self.turn -= 1;
+            if lane.news() {
+                self.hall.senders.notify_these(1 << *index);
+            }
+        }
+        taken
+    }
+
     /// The next look begins with the next ring.
     pub(crate) fn end_turn(&mut self) {
         self.turn = 0;
@@ -449,16 +500,34 @@ impl In {
         if opened != self.known {
             self.adopt(opened);
         }
+        if self.lanes.is_empty() {
+            return Ok(None);
+        }
+        self.go_to_the_neglected()?;
         for _ in 0..self.lanes.len() {
-            self.at = (self.at + 1) % self.lanes.len();
             let found = self.take_here(&mut take)?;
             if found.is_some() {
                 self.turn = TURN - 1;
                 return Ok(found);
             }
+            self.at = (self.at + 1) % self.lanes.len();
         }
         self.turn = 0;
         Ok(None)
+    }
+
+    /// A ring from which nobody took anything since we looked at it comes next. Where each has a
+    /// receiver, each stays: two at one ring would take the claim from each other all the time.
+    fn go_to_the_neglected(&mut self) -> Result<(), Error> {
+        self.at %= self.lanes.len();
+        for ahead in 1..=self.lanes.len() {
+            let at = (self.at + ahead) % self.lanes.len();
+            if self.lanes[at].1.is_neglected()? {
+                self.at = at;
+                break;
+            }
+        }
+        Ok(())
     }
 
     #[cold]

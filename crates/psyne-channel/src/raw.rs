@@ -30,7 +30,9 @@ pub(crate) use copy::{copy, prefetch};
 pub(crate) use futex::{wait, wait_any, wake};
 pub(crate) use lane::{Consumer, Format, Producer, lane};
 pub use message::{Layout, Message};
-pub(crate) use message::{load, load_bytes, read, slice, store, store_bytes, view, view_mut};
+pub(crate) use message::{
+    load, load_bytes, read, slice, store, store_bytes, view, view_mut, zeroed,
+};
 #[cfg(not(any(loom, miri)))]
 pub(crate) use other::{Other, Rights, shared};
 #[cfg(any(loom, miri))]

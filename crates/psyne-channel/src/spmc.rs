@@ -15,6 +15,7 @@ use crate::claim::{self, Hall, In, Out, Take};
 use crate::desk::{Pattern, Terms};
 use crate::ends::Stats;
 use crate::policy::{Door, Policy};
+use crate::raw::zeroed;
 use crate::{Config, Error, Layout, Message, team};
 
 pub mod plain;
@@ -327,10 +328,11 @@ impl<T: Message> Receiver<T> {
     /// each that broke the protocol: who goes on waits for others.
     #[inline]
     pub fn recv(&mut self) -> Result<T, Error> {
-        match self.senders.find(Take::one)? {
-            Some(message) => Ok(self.count(message)),
-            None => self.wait(None),
+        let mut message = zeroed();
+        if self.senders.one_now(&mut message) || self.find(&mut message)? {
+            return Ok(self.count(message));
         }
+        self.wait(None)
     }
 
     /// Waits for the next message for so long.
@@ -347,11 +349,19 @@ impl<T: Message> Receiver<T> {
     /// Those of [`recv`](Self::recv).
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<T>, Error> {
-        let found = match self.senders.find(Take::one)? {
-            None => self.senders.find_again(Take::one)?,
-            found => found,
-        };
-        Ok(found.map(|message| self.count(message)))
+        let mut message = zeroed();
+        if self.senders.one_now(&mut message)
+            || self.find(&mut message)?
+            || self.senders.find_again(Take::one(&mut message))?.is_some()
+        {
+            return Ok(Some(self.count(message)));
+        }
+        Ok(None)
+    }
+
+    #[inline(never)]
+    fn find(&mut self, message: &mut T) -> Result<bool, Error> {
+        Ok(self.senders.find(Take::one(message))?.is_some())
     }
 
     /// Waits for messages and takes as many of one sender as are there and fit: how many. One claim
@@ -381,7 +391,8 @@ impl<T: Message> Receiver<T> {
     /// Those of [`recv`](Self::recv).
     pub async fn recv_async(&mut self) -> Result<T, Error> {
         let waiting = Waiting(&mut self.senders, Senders::forget);
-        let message = poll_fn(|context| waiting.0.poll(context, Take::one)).await?;
+        let mut message = zeroed();
+        poll_fn(|context| waiting.0.poll(context, Take::one(&mut message))).await?;
         drop(waiting);
         Ok(self.count(message))
     }
@@ -392,11 +403,12 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// Those of [`recv`](Self::recv).
     pub fn poll_recv(&mut self, context: &Context<'_>) -> Poll<Result<T, Error>> {
-        let polled = self.senders.poll(context, Take::one);
+        let mut message = zeroed();
+        let polled = self.senders.poll(context, Take::one(&mut message));
         if polled.is_ready() {
             self.senders.settle();
         }
-        polled.map_ok(|message| self.count(message))
+        polled.map_ok(|()| self.count(message))
     }
 
     /// Ready when a message is there, which another receiver may take first; else the task is woken
@@ -428,7 +440,8 @@ impl<T: Message> Receiver<T> {
 
     fn wait(&mut self, time: Option<Duration>) -> Result<T, Error> {
         let limit = time.map(|time| Instant::now() + time);
-        let message = self.senders.block(limit, Take::one)?;
+        let mut message = zeroed();
+        self.senders.block(limit, Take::one(&mut message))?;
         Ok(self.count(message))
     }
 }
@@ -462,7 +475,8 @@ impl<T: Message> Iterator for Drain<'_, T> {
     #[inline]
     fn next(&mut self) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
-        let message = self.receiver.senders.find(Take::one).ok().flatten()?;
+        let mut message = zeroed();
+        self.receiver.senders.find(Take::one(&mut message)).ok().flatten()?;
         Some(self.receiver.count(message))
     }
 }

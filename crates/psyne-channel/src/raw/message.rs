@@ -240,10 +240,17 @@ pub(super) fn line<T: Message>(message: &T) -> [u64; 8] {
 /// Panics if it is longer.
 #[inline(always)]
 pub(super) fn first<T: Message>(words: &[u64; 8]) -> T {
-    // SAFETY: T is a Message: any bits are a value, so zeros are.
-    let mut message = unsafe { core::mem::MaybeUninit::<T>::zeroed().assume_init() };
+    let mut message = zeroed();
     bytes_mut(&mut message).copy_from_slice(&bytes(words)[..size_of::<T>()]);
     message
+}
+
+/// A message of zeros.
+#[inline(always)]
+pub(crate) fn zeroed<T: Message>() -> T {
+    let message = core::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: T is a Message: any bits are a value, so zeros are.
+    unsafe { message.assume_init() }
 }
 
 /// Copies a message into words that others may read meanwhile: they see words of several messages
@@ -259,14 +266,16 @@ pub(crate) fn store<T: Message>(words: &[AtomicU64], message: &T) {
 #[inline]
 pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     assert!(bytes.len() <= words.len() * 8, "a slot fits its message");
-    let (whole, rest) = bytes.as_chunks::<8>();
-    for (word, chunk) in words.iter().zip(whole) {
-        word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+    let (pairs, rest) = bytes.as_chunks::<16>();
+    let (two, last) = words.as_chunks::<2>();
+    for (two, pair) in two.iter().zip(pairs) {
+        store_pair(two, pair);
     }
-    if !rest.is_empty() {
-        let mut chunk = [0; 8];
-        chunk[..rest.len()].copy_from_slice(rest);
-        words[whole.len()].store(u64::from_ne_bytes(chunk), Ordering::Relaxed);
+    let left = two.get(pairs.len()).map_or(last, |two| two.as_slice());
+    for (word, chunk) in left.iter().zip(rest.chunks(8)) {
+        let mut whole = [0; 8];
+        whole[..chunk.len()].copy_from_slice(chunk);
+        word.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
     }
 }
 
@@ -276,9 +285,7 @@ pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
 /// Panics if there are too few.
 #[inline]
 pub(crate) fn load<T: Message>(words: &[AtomicU64]) -> T {
-    let message = core::mem::MaybeUninit::<T>::zeroed();
-    // SAFETY: T is a Message: any bits are a value, so zeros are.
-    let mut message = unsafe { message.assume_init() };
+    let mut message = zeroed();
     load_bytes(words, bytes_mut(&mut message));
     message
 }
@@ -289,8 +296,8 @@ pub(crate) fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
     assert!(bytes.len() <= words.len() * 8, "a slot fits its message");
     let (pairs, rest) = bytes.as_chunks_mut::<16>();
     let (two, last) = words.as_chunks::<2>();
-    for (pair, [one, two]) in pairs.iter_mut().zip(two) {
-        *pair = join(one.load(Ordering::Relaxed), two.load(Ordering::Relaxed));
+    for (pair, two) in pairs.iter_mut().zip(two) {
+        *pair = load_pair(two);
     }
     let left = two.get(pairs.len()).map_or(last, |two| two.as_slice());
     for (word, chunk) in left.iter().zip(rest.chunks_mut(8)) {
@@ -299,24 +306,58 @@ pub(crate) fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
     }
 }
 
-/// Two words side by side. Stored one after the other they would be loaded together by who copies
-/// the message on, who then waits until they have left the store buffer, where the message that was
-/// sent before waits for its line.
+/// Two words side by side by one instruction: half as many stores wait for the line to come, and a
+/// message that is copied on at once is not pieced together again, which would wait for them.
 #[cfg(all(target_arch = "x86_64", not(any(miri, loom))))]
 #[inline(always)]
-fn join(one: u64, two: u64) -> [u8; 16] {
-    // SAFETY: baseline SSE2, which touches registers only.
-    let pair = unsafe { core::arch::x86_64::_mm_set_epi64x(two.cast_signed(), one.cast_signed()) };
+fn store_pair(words: &[AtomicU64; 2], pair: &[u8; 16]) {
+    use core::arch::x86_64::{__m128i, _mm_loadu_si128};
+    // SAFETY: 16 bytes of ours; baseline SSE2.
+    let pair = unsafe { _mm_loadu_si128(pair.as_ptr().cast::<__m128i>()) };
+    // SAFETY: baseline SSE; the words are atomics, so others may read them meanwhile. To the compiler
+    // this may be two relaxed stores, and to others it is: the processor stores an aligned word
+    // whole, also as half of a pair.
+    unsafe {
+        core::arch::asm!(
+            "movups [{to}], {pair}",
+            to = in(reg) words.as_ptr(), pair = in(xmm_reg) pair,
+            options(nostack, preserves_flags),
+        );
+    };
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(any(miri, loom)))))]
+#[inline(always)]
+fn store_pair(words: &[AtomicU64; 2], pair: &[u8; 16]) {
+    for (word, half) in words.iter().zip(pair.as_chunks::<8>().0) {
+        word.store(u64::from_ne_bytes(*half), Ordering::Relaxed);
+    }
+}
+
+/// The same to load them.
+#[cfg(all(target_arch = "x86_64", not(any(miri, loom))))]
+#[inline(always)]
+fn load_pair(words: &[AtomicU64; 2]) -> [u8; 16] {
+    let pair: core::arch::x86_64::__m128i;
+    // SAFETY: as in `store_pair`: two relaxed loads.
+    unsafe {
+        core::arch::asm!(
+            "movups {pair}, [{from}]",
+            from = in(reg) words.as_ptr(), pair = lateout(xmm_reg) pair,
+            options(nostack, preserves_flags, readonly),
+        );
+    };
     // SAFETY: both are 16 bytes of plain data.
     unsafe { core::mem::transmute(pair) }
 }
 
 #[cfg(not(all(target_arch = "x86_64", not(any(miri, loom)))))]
 #[inline(always)]
-fn join(one: u64, two: u64) -> [u8; 16] {
+fn load_pair(words: &[AtomicU64; 2]) -> [u8; 16] {
     let mut pair = [0; 16];
-    pair[..8].copy_from_slice(&one.to_ne_bytes());
-    pair[8..].copy_from_slice(&two.to_ne_bytes());
+    for (word, half) in words.iter().zip(pair.as_chunks_mut::<8>().0) {
+        *half = word.load(Ordering::Relaxed).to_ne_bytes();
+    }
     pair
 }
 

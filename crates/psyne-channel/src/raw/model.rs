@@ -19,6 +19,7 @@ pub(crate) struct Side {
     position: AtomicU64,
     bulk: AtomicU64,
     count: AtomicU64,
+    claimed: AtomicU64,
     attention: AtomicU32,
     bell: AtomicU32,
     book: Book,
@@ -33,6 +34,11 @@ impl Side {
     /// Sender of lines: messages before this one are there when `position` says so.
     pub(crate) fn bulk(&self) -> &AtomicU64 {
         &self.bulk
+    }
+
+    /// Sender of broadcasts: messages before this one are being written or were.
+    pub(crate) fn claimed(&self) -> &AtomicU64 {
+        &self.claimed
     }
 
     /// The same to the last message.
@@ -81,6 +87,7 @@ impl Region {
             position: AtomicU64::new(0),
             bulk: AtomicU64::new(0),
             count: AtomicU64::new(0),
+            claimed: AtomicU64::new(0),
             attention: AtomicU32::new(0),
             bell: AtomicU32::new(0),
             book: Book::default(),

@@ -31,7 +31,7 @@ struct Apart<T>(T);
 #[repr(C)]
 pub(crate) struct Side {
     position: Apart<(AtomicU64, AtomicU64)>,
-    state: Apart<(AtomicU32, AtomicU32)>,
+    state: Apart<(AtomicU32, AtomicU32, AtomicU64)>,
     count: Apart<(AtomicU64, Book)>,
 }
 
@@ -47,6 +47,13 @@ impl Side {
     #[inline]
     pub(crate) fn bulk(&self) -> &AtomicU64 {
         &self.position.0.1
+    }
+
+    /// Sender of broadcasts: messages before this one are being written or were, each to its slot.
+    /// Apart from `position`, which is written for each message, this only now and then.
+    #[inline]
+    pub(crate) fn claimed(&self) -> &AtomicU64 {
+        &self.state.0.2
     }
 
     /// The same to the last message, where `position` may lag behind or not be said at all. Nobody

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::claim::{Hall, In, Out, Take};
 use crate::crowd::Waiter;
-use crate::{Error, Reason, team};
+use crate::{Error, Message, Reason, team};
 
 /// Those who receive, as a sender waits for them and wakes them.
 #[derive(Debug)]
@@ -156,7 +156,23 @@ impl Senders {
         }
     }
 
-    /// The same where nothing was found: a good moment to say so, and to see whether anybody is
+    /// Takes the next message, if there is no reason to look for another. Then there was no reason
+    /// to sleep either.
+    #[inline]
+    pub(crate) fn one_now<T: Message>(&mut self, message: &mut T) -> bool {
+        match self {
+            Self::Here { rings, member, .. } => {
+                let taken = rings.one_now(message);
+                if taken {
+                    member.kept_up();
+                }
+                taken
+            }
+            Self::There(_) => false,
+        }
+    }
+
+    /// As [`find`](Self::find) where nothing was found: a good moment to say so, and to see whether anybody is
     /// left.
     ///
     /// # Errors

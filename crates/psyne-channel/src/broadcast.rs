@@ -3,11 +3,11 @@
 //! A receiver decides what happens if it falls behind by a whole ring: either the sender waits for
 //! it ([`Lag::Block`]), or it loses what was overwritten and is told how much ([`Lag::Skip`]).
 //!
-//! Messages are announced by one index, the sender's position: a receiver that fell behind learns of
-//! several at a time. Before the sender writes, it claims the slots of some messages ahead by another
-//! word. A receiver looks at that one after it copied a message out, and throws the copy away if its
-//! slot was claimed again. Copies are made word by word with atomics, so that one that is overtaken
-//! is a wrong value for a moment and nothing worse (docs/decisions/0052).
+//! Messages are announced by one index, the sender's position: a receiver that fell behind learns
+//! of several at a time. Before the sender writes, it claims the slots of some messages ahead by
+//! another word. A receiver looks at that one after it copied a message out, and throws the copy
+//! away if its slot was claimed again. Copies are made word by word with atomics, so that one that
+//! is overtaken is a wrong value for a moment and nothing worse (docs/decisions/0052).
 
 use core::future::poll_fn;
 use core::marker::PhantomData;
@@ -26,8 +26,8 @@ pub mod bytes;
 pub mod plain;
 pub mod values;
 
-/// So many times in a ring the sender claims slots: receivers that skip keep a ring less one part of
-/// these, and a ring of fewer slots than these is claimed one by one.
+/// So many times in a ring the sender claims slots: receivers that skip keep a ring less one part
+/// of these, and a ring of fewer slots than these is claimed one by one.
 const CLAIMS: u64 = 64;
 
 /// What happens when a receiver falls behind by a whole ring.
@@ -143,7 +143,8 @@ impl Out {
         self.ring.side().position().store(self.tail, Ordering::Release);
     }
 
-    /// Says which slots are written from now on, none of which holds up a receiver that we wait for.
+    /// Says which slots are written from now on, none of which holds up a receiver that we wait
+    /// for.
     #[inline(never)]
     fn claim(&mut self) {
         let some = self.tail + (self.slots / CLAIMS).max(1);

@@ -3,8 +3,9 @@
 //! A slot is the message's words. Message `n` (from 0) is there once the sender's count is beyond
 //! `n`; it is taken once the claim, a word that only receivers write, is beyond `n`.
 //!
-//! - A receiver that saw the count (acquire) sees what the sender wrote before (release). It looks at
-//!   it again only when it has taken all that it knew of: who falls behind learns of many at a time.
+//! - A receiver that saw the count (acquire) sees what the sender wrote before (release). It looks
+//!   at it again only when it has taken all that it knew of: who falls behind learns of many at a
+//!   time.
 //! - A receiver copies the message and then moves the claim from `n` to `n + 1` at once or not at
 //!   all. Its loads come before that store (release), the sender writes the slot again only after
 //!   it saw that store (acquire): so a copy whose claim succeeded is whole, and nobody else has it.

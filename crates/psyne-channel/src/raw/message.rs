@@ -314,9 +314,9 @@ fn store_pair(words: &[AtomicU64; 2], pair: &[u8; 16]) {
     use core::arch::x86_64::{__m128i, _mm_loadu_si128};
     // SAFETY: 16 bytes of ours; baseline SSE2.
     let pair = unsafe { _mm_loadu_si128(pair.as_ptr().cast::<__m128i>()) };
-    // SAFETY: baseline SSE; the words are atomics, so others may read them meanwhile. To the compiler
-    // this may be two relaxed stores, and to others it is: the processor stores an aligned word
-    // whole, also as half of a pair.
+    // SAFETY: baseline SSE; the words are atomics, so others may read them meanwhile. To the
+    // compiler this may be two relaxed stores, and to others it is: the processor stores an aligned
+    // word whole, also as half of a pair.
     unsafe {
         core::arch::asm!(
             "movups [{to}], {pair}",

@@ -172,8 +172,8 @@ impl Senders {
         }
     }
 
-    /// As [`find`](Self::find) where nothing was found: a good moment to say so, and to see whether anybody is
-    /// left.
+    /// As [`find`](Self::find) where nothing was found: a good moment to say so, and to see whether
+    /// anybody is left.
     ///
     /// # Errors
     /// `Closed`, `PeerDied`, `Corrupt`.

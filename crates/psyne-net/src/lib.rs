@@ -4,6 +4,7 @@ pub mod channel;
 mod door;
 mod error;
 pub mod frame;
+mod p2p;
 mod pulse;
 mod serve;
 pub mod signal;

@@ -1,5 +1,6 @@
 //! A channel over any stream of bytes: TCP, TLS, Unix sockets.
 
+use std::future::Future;
 use std::io;
 
 use bytes::{Buf, BytesMut};
@@ -16,6 +17,8 @@ const READ_BYTES_MIN: usize = 4 << 10;
 const READ_BYTES: usize = 64 << 10;
 /// Frames that are gathered for one write.
 const BATCH_BYTES: usize = 64 << 10;
+/// Messages that go beside the stream before anything else has its turn.
+const BESIDE_MESSAGES: usize = 256;
 /// Longer messages are not copied into a batch.
 const COPY_BYTES_MAX: usize = 8 << 10;
 
@@ -28,16 +31,47 @@ pub(crate) enum Side {
     Server,
 }
 
-/// A stream, cut into its directions.
-pub(crate) struct Halves<R, W> {
+/// A stream, cut into its directions, and what messages may go by beside it.
+pub(crate) struct Halves<R, W, B = Alone> {
     pub(crate) reader: R,
     pub(crate) writer: W,
     pub(crate) path: Path,
+    pub(crate) beside: B,
+}
+
+/// What carries unreliable messages beside the stream.
+pub(crate) trait Beside: Send + Sync + 'static {
+    /// Longest message that it takes, if this side's messages go by it.
+    fn bytes_max(&self, wire: &Wire) -> Option<usize>;
+
+    /// Sends one.
+    fn send(&self, message: Message) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Hands in what comes, for ever.
+    fn read(&self, wire: &Wire) -> impl Future<Output = ()> + Send;
+}
+
+/// Nothing is beside it.
+pub(crate) struct Alone;
+
+impl Beside for Alone {
+    fn bytes_max(&self, _: &Wire) -> Option<usize> {
+        None
+    }
+
+    async fn send(&self, _: Message) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn read(&self, _: &Wire) {
+        core::future::pending().await
+    }
 }
 
 /// Says hello, then carries messages until the channel is over.
-pub(crate) async fn carry<R, W>(wire: Wire, halves: Halves<R, W>, side: Side)
+pub(crate) async fn carry<R, W, B>(wire: Wire, halves: Halves<R, W, B>, side: Side)
 where
+    B: Beside,
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
@@ -48,19 +82,25 @@ where
 
 /// Says hello and hears the other side's: what carries messages then. `None`: the channel ended,
 /// which it was told.
-pub(crate) async fn greet<R, W>(wire: Wire, halves: Halves<R, W>, side: Side) -> Option<Driver>
+pub(crate) async fn greet<R, W, B>(
+    wire: Wire,
+    halves: Halves<R, W, B>,
+    side: Side,
+) -> Option<Driver>
 where
+    B: Beside,
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let Halves { mut reader, mut writer, path } = halves;
+    let Halves { mut reader, mut writer, path, beside } = halves;
     let limit = wire.options().handshake_timeout;
     let message_bytes_max = wire.options().message_bytes_max;
     let hellos = exchange(&mut reader, &mut writer, side, Hello { message_bytes_max });
     let why = match timeout(limit, hellos).await {
         Ok(Ok((hello, came))) => {
-            wire.open(hello.message_bytes_max, path);
-            return Some(Driver::new(Line { wire, reader, writer, came }.run()));
+            let beside_max = beside.bytes_max(&wire).unwrap_or(usize::MAX);
+            wire.open(hello.message_bytes_max.min(beside_max), path);
+            return Some(Driver::new(Line { wire, reader, writer, came, beside }.run()));
         }
         Ok(Err(error)) => error,
         Err(_) => Error::Handshake { why: format!("it said no hello in {limit:?}") },
@@ -70,23 +110,26 @@ where
 }
 
 /// Two sides that have said hello.
-struct Line<R, W> {
+struct Line<R, W, B> {
     wire: Wire,
     reader: R,
     writer: W,
     /// What came behind the hello.
     came: BytesMut,
+    beside: B,
 }
 
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, B: Beside> Line<R, W, B> {
     /// Carries messages until the channel is over.
     async fn run(self) {
-        let Self { wire, mut reader, mut writer, mut came } = self;
+        let Self { wire, mut reader, mut writer, mut came, beside } = self;
         let (pulse, mut batch) = (Pulse::new(), BytesMut::new());
+        let mut out = Out { writer: &mut writer, batch: &mut batch, beside: &beside };
         let end = tokio::select! {
             end = read(&wire, &pulse, &mut reader, &mut came) => end,
-            end = write(&wire, &pulse, &mut writer, &mut batch) => end,
+            end = write(&wire, &pulse, &mut out) => end,
             why = pulse.watch(&wire) => End::Lost(why),
+            () = beside.read(&wire) => End::Lost("the path is gone".to_owned()),
         };
         let limit = wire.options().handshake_timeout;
         match &end {
@@ -188,38 +231,39 @@ async fn read<R: AsyncRead + Unpin>(
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(
-    wire: &Wire,
-    pulse: &Pulse,
-    writer: &mut W,
-    batch: &mut BytesMut,
-) -> End {
+/// Where messages go.
+struct Out<'a, W, B> {
+    writer: &'a mut W,
+    /// What was not written yet; empty between frames.
+    batch: &'a mut BytesMut,
+    beside: &'a B,
+}
+
+async fn write<W, B>(wire: &Wire, pulse: &Pulse, out: &mut Out<'_, W, B>) -> End
+where
+    W: AsyncWrite + Unpin,
+    B: Beside,
+{
     let (mut asking, mut ticking) = (every(wire.options().keepalive.every), every(TICK));
     loop {
-        let next = tokio::select! {
-            next = wire.next() => Some(next),
-            () = pulse.was_asked() => None,
-            _ = asking.tick() => {
-                Frame::Ping(pulse.number()).encode(batch);
-                None
-            }
-            now = ticking.tick() => {
-                wire.gauge().tick(now);
-                None
-            }
-        };
+        let mut closing = None;
+        let mut first = None;
+        tokio::select! {
+            next = wire.next() => match next {
+                Ok(message) => first = Some(message),
+                Err(reason) => closing = Some(reason),
+            },
+            () = pulse.was_asked() => {}
+            _ = asking.tick() => Frame::Ping(pulse.number()).encode(out.batch),
+            now = ticking.tick() => wire.gauge().tick(now),
+        }
         if let Some(number) = pulse.question() {
-            Frame::Pong(number).encode(batch);
+            Frame::Pong(number).encode(out.batch);
         }
-        let (message, closing) = match next {
-            Some(Ok(message)) => (Some(message), None),
-            Some(Err(reason)) => (None, Some(reason)),
-            None => (None, None),
-        };
         if let Some(reason) = &closing {
-            Frame::Close(reason.clone()).encode(batch);
+            Frame::Close(reason.clone()).encode(out.batch);
         }
-        if let Err(error) = write_batch(wire, writer, batch, message).await {
+        if let Err(error) = out.write(wire, first).await {
             return End::Lost(error.to_string());
         }
         if let Some(reason) = closing {
@@ -228,27 +272,35 @@ async fn write<W: AsyncWrite + Unpin>(
     }
 }
 
-/// Writes what was gathered, this message, and what else waits.
-async fn write_batch<W: AsyncWrite + Unpin>(
-    wire: &Wire,
-    writer: &mut W,
-    batch: &mut BytesMut,
-    mut message: Option<Message>,
-) -> io::Result<()> {
-    while let Some(next) = message.take() {
-        if next.len() <= COPY_BYTES_MAX {
-            Frame::Message(next).encode(batch);
-        } else {
-            batch.extend_from_slice(&message_header(&next));
-            let mut data = next.into_data();
-            writer.write_all_buf(&mut (&mut *batch).chain(&mut data)).await?;
+impl<W: AsyncWrite + Unpin, B: Beside> Out<'_, W, B> {
+    /// Writes what was gathered, this message, and what else waits.
+    async fn write(&mut self, wire: &Wire, first: Option<Message>) -> io::Result<()> {
+        let mut next = first;
+        if self.beside.bytes_max(wire).is_some() {
+            for _ in 0..BESIDE_MESSAGES {
+                let Some(message) = next.take() else { break };
+                self.beside.send(message).await?;
+                next = wire.try_next();
+            }
+            if let Some(message) = next.take() {
+                self.beside.send(message).await?;
+            }
         }
-        if batch.len() < BATCH_BYTES {
-            message = wire.try_next();
+        while let Some(message) = next.take() {
+            if message.len() <= COPY_BYTES_MAX {
+                Frame::Message(message).encode(self.batch);
+            } else {
+                self.batch.extend_from_slice(&message_header(&message));
+                let mut data = message.into_data();
+                self.writer.write_all_buf(&mut (&mut *self.batch).chain(&mut data)).await?;
+            }
+            if self.batch.len() < BATCH_BYTES {
+                next = wire.try_next();
+            }
         }
+        self.writer.write_all_buf(self.batch).await?;
+        self.writer.flush().await
     }
-    writer.write_all_buf(batch).await?;
-    writer.flush().await
 }
 
 /// Hangs up and waits until the peer has, so that what was sent is not lost to a reset.

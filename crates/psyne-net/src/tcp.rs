@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::Error;
 use crate::channel::{self, Channel, Driver, Listener, Options, Path, Wire};
 use crate::serve::{Source, serve};
-use crate::stream::{self, Halves, Side};
+use crate::stream::{self, Alone, Halves, Side};
 use crate::uri::{Scheme, Uri};
 
 pub(crate) fn connect(uri: &Uri, options: &Options) -> Result<(Channel, Driver), Error> {
@@ -64,7 +64,7 @@ pub(crate) fn path(scheme: Scheme, stream: &TcpStream) -> Path {
 fn halves(stream: TcpStream) -> Halves<OwnedReadHalf, OwnedWriteHalf> {
     let path = path(Scheme::Tcp, &stream);
     let (reader, writer) = stream.into_split();
-    Halves { reader, writer, path }
+    Halves { reader, writer, path, beside: Alone }
 }
 
 /// Sockets that arrive.

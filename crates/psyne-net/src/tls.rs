@@ -10,6 +10,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::ServerName;
@@ -21,7 +22,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use crate::Error;
 use crate::channel::{self, Channel, Driver, Listener, Options, Wire};
 use crate::serve::serve;
-use crate::stream::{self, Halves, Side};
+use crate::stream::{self, Alone, Halves, Side};
 use crate::tcp;
 use crate::uri::{Scheme, Uri};
 pub use identity::{Authorities, Fingerprint, Identity};
@@ -49,7 +50,7 @@ impl Tls {
     pub(crate) fn with(&self, uri: &Uri) -> Result<Self, Error> {
         let mut tls = self.clone();
         let wrong = |why: String| Error::Uri { uri: uri.to_string(), why };
-        if let Some(pin) = uri.option("pin") {
+        if let Some(pin) = uri.option("pin").or_else(|| uri.option("peer")) {
             tls.peers.push(pin.parse().map_err(wrong)?);
         }
         if let Some(file) = uri.option("ca") {
@@ -95,18 +96,31 @@ impl Tls {
         &self,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<ServerConfig, Error> {
+        if self.peers.is_empty() {
+            return self.server_for(versions, WebPkiClientVerifier::no_client_auth());
+        }
+        self.server_of_keys(versions)
+    }
+
+    /// The same for peers who must prove a key: one of those that are named, or any.
+    pub(crate) fn server_of_keys(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<ServerConfig, Error> {
+        self.server_for(versions, Arc::new(Pinned::new(self.peers.clone(), provider())))
+    }
+
+    fn server_for(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) -> Result<ServerConfig, Error> {
         let Some(identity) = &self.identity else {
             let why =
                 "a listener needs a certificate: Options::tls.identity, or ?cert=FILE&key=FILE";
             return Err(Error::Options(why));
         };
-        let provider = provider();
-        let verifier = if self.peers.is_empty() {
-            WebPkiClientVerifier::no_client_auth()
-        } else {
-            Arc::new(Pinned::new(self.peers.clone(), provider.clone()))
-        };
-        ServerConfig::builder_with_provider(provider)
+        ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .map_err(refused)?
             .with_client_cert_verifier(verifier)
@@ -232,7 +246,7 @@ fn halves(
 ) -> Halves<ReadHalf<TlsStream<TcpStream>>, WriteHalf<TlsStream<TcpStream>>> {
     let path = path(Scheme::Tls, &stream);
     let (reader, writer) = tokio::io::split(stream);
-    Halves { reader, writer, path }
+    Halves { reader, writer, path, beside: Alone }
 }
 
 /// Where a stream goes, and who is there.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::Error;
 use crate::channel::{self, Channel, Driver, Listener, Options, Path, Wire};
 use crate::serve::{Source, serve};
-use crate::stream::{self, Halves, Side};
+use crate::stream::{self, Alone, Halves, Side};
 use crate::uri::{Scheme, Uri};
 
 pub(crate) fn connect(uri: &Uri, options: &Options) -> Result<(Channel, Driver), Error> {
@@ -85,5 +85,6 @@ async fn dial(uri: &Uri, wire: &Wire) -> Result<UnixStream, Error> {
 
 fn halves(stream: UnixStream, uri: &Uri) -> Halves<OwnedReadHalf, OwnedWriteHalf> {
     let (reader, writer) = stream.into_split();
-    Halves { reader, writer, path: Path::direct(Scheme::Unix, uri.rest(), uri.rest()) }
+    let path = Path::direct(Scheme::Unix, uri.rest(), uri.rest());
+    Halves { reader, writer, path, beside: Alone }
 }

@@ -110,6 +110,14 @@ impl Uri {
         Self { rest, ..self.clone() }
     }
 
+    /// The same with this after `?`.
+    pub(crate) fn with(&self, key: &str, value: &dyn Display) -> Self {
+        let mut uri = self.clone();
+        uri.options.retain(|(known, _)| known != key);
+        uri.options.push((key.to_owned(), value.to_string()));
+        uri
+    }
+
     /// The keys after `?`, so that a transport can refuse those that it does not know.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.options.iter().map(|(name, _)| name.as_str())

@@ -43,6 +43,17 @@ mod tls_by_key {
     promises!(place("tls", "", by_key()));
 }
 
+mod p2p {
+    use super::*;
+
+    fn place() -> Place {
+        let nobody = format!("p2p://127.0.0.1:1?peer={}", "0".repeat(64));
+        Place { nobody, ..super::place("p2p", "", Tls::default()) }
+    }
+
+    promises!(place());
+}
+
 mod ws {
     use super::*;
     promises!(place("ws", "/a/path", Tls::default()));

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use psyne_net::channel::{BackPressure, Kind, Metrics, Path};
+use psyne_net::channel::{BackPressure, Keepalive, Kind, Metrics, Path};
 use psyne_net::{Channel, Error, Listener, Message, Options, Reason, connect, listen};
 
 /// Where a transport is tried.
@@ -136,8 +136,12 @@ pub(crate) async fn a_dropped_channel_is_closed_after_what_was_sent(place: Place
 }
 
 pub(crate) async fn a_dropped_driver_ends_the_channel_on_both_sides(place: Place) {
-    let mut listener = listening(&place, &place.options).await;
-    let (mut client, driver) = connect(&listener.uri().to_string(), &place.options).unwrap();
+    // Where nobody but the driver can say goodbye, silence says it.
+    let every = Duration::from_millis(100);
+    let keepalive = Keepalive { every, dead_after: Duration::from_secs(2) };
+    let options = Options { keepalive, ..place.options.clone() };
+    let mut listener = listening(&place, &options).await;
+    let (mut client, driver) = connect(&listener.uri().to_string(), &options).unwrap();
     let driver = tokio::spawn(driver);
     let (mut server, other) = within(listener.accept()).await.unwrap();
     tokio::spawn(other);

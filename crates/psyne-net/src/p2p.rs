@@ -269,6 +269,6 @@ impl Beside for Datagrams {
             }
         }
         // The stream knows why.
-        core::future::pending().await
+        core::future::pending::<()>().await;
     }
 }

@@ -64,7 +64,7 @@ impl Beside for Alone {
     }
 
     async fn read(&self, _: &Wire) {
-        core::future::pending().await
+        core::future::pending::<()>().await;
     }
 }
 

@@ -74,6 +74,12 @@ pub enum Error {
         /// How that was seen.
         why: String,
     },
+    /// A session refuses what it was asked for.
+    #[error(transparent)]
+    Rtc(#[from] psyne_rtc::Error),
+    /// The session is over: make another.
+    #[error("the session is over: {0:?}")]
+    Session(psyne_rtc::Closed),
 }
 
 impl Error {
@@ -93,6 +99,8 @@ impl Error {
             Self::TimedOut => "timed_out",
             Self::Closed { .. } => "closed",
             Self::Lost { .. } => "lost",
+            Self::Rtc(error) => error.code(),
+            Self::Session(_) => "session",
         }
     }
 }

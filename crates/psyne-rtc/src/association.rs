@@ -78,13 +78,19 @@ pub struct Message {
     pub data: Bytes,
 }
 
-/// How a message is to be sent.
+/// How a message is to be sent: by default in order, until it arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// In the order in which the stream's messages were handed over.
     pub ordered: bool,
     /// How hard it is tried.
     pub reliability: Reliability,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { ordered: true, reliability: Reliability::Reliable }
+    }
 }
 
 /// Why an association ended.
@@ -134,6 +140,21 @@ pub enum Output {
     Wait(Option<Time>),
 }
 
+/// What an association measured and counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// The smoothed round trip, when one was measured.
+    pub rtt: Option<Duration>,
+    /// What the path is thought to carry, in bytes a second; 0 if not known.
+    pub rate_bytes_per_s: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Packets that were taken.
+    pub packets_in: u64,
+    /// Bytes of data that were found lost on the way to the other side.
+    pub bytes_lost: u64,
+}
+
 /// An SCTP association as data channels use it: RFC 9260 with RFC 3758, 6525 and 8831.
 pub trait Association: Debug + Send {
     /// Starts the handshake. The session asks the DTLS client's side to; the other side waits, or
@@ -159,12 +180,22 @@ pub trait Association: Debug + Send {
     /// §5.1.2). Without effect on a stream that was never used.
     fn reset(&mut self, now: Time, stream: u16);
 
+    /// Keeps messages, and what comes after them, here (`true`) until the application can take
+    /// more: the window towards the other side shuts behind them.
+    fn hold_messages(&mut self, hold: bool);
+
     /// Ends it at once, by ABORT.
     fn abort(&mut self, now: Time);
 
     /// Bytes of the stream's messages that were handed over and not yet acknowledged, nor given
     /// up.
     fn buffered_bytes(&self, stream: u16) -> usize;
+
+    /// The longest message, in bytes, that the send buffer has room for now.
+    fn room_bytes(&self) -> usize;
+
+    /// What was measured and counted so far.
+    fn metrics(&self) -> Metrics;
 
     /// What to send, know or wait for next.
     fn poll_output(&mut self) -> Output;

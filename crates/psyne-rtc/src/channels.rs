@@ -1,6 +1,6 @@
 //! Data channels over an association: who is on which stream (RFC 8831, RFC 8832).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use psyne_core::Time;
@@ -66,7 +66,8 @@ pub enum Event {
         /// What it holds.
         payload: Payload,
     },
-    /// What waits to be sent has come down to [`Config::drained_bytes`].
+    /// What waits to be sent has come down to [`Config::drained_bytes`], and there is room for what
+    /// was refused.
     Drained {
         /// The channel.
         channel: ChannelId,
@@ -103,8 +104,8 @@ pub(crate) struct Channels {
     connected: bool,
     channels: BTreeMap<ChannelId, Channel>,
     streams: BTreeMap<u16, ChannelId>,
-    /// Those that will be told when they have drained.
-    filled: BTreeSet<ChannelId>,
+    /// Those that will be told when they have drained, with the bytes of what was refused.
+    filled: BTreeMap<ChannelId, usize>,
     streams_max: u16,
     next: u32,
     events: VecDeque<Event>,
@@ -128,7 +129,7 @@ impl Channels {
             connected: false,
             channels: BTreeMap::new(),
             streams: BTreeMap::new(),
-            filled: BTreeSet::new(),
+            filled: BTreeMap::new(),
             streams_max,
             next: 0,
             events: VecDeque::new(),
@@ -242,10 +243,20 @@ impl Channels {
             Payload::Text(text) => (ppid::TEXT, text.into()),
             Payload::Binary(data) => (ppid::BINARY, data),
         };
-        let sent = association.send(now, Message { stream, ppid, data }, delivery);
-        let full = sent == Err(Error::Full);
-        if full || association.buffered_bytes(stream) > self.config.drained_bytes {
-            self.filled.insert(id);
+        let bytes = data.len();
+        // While others wait for room, nobody takes more than is left (Choudhury and Hahne, "Dynamic
+        // queue length thresholds", 1998), or one that never rests would leave them none.
+        let contended = self.filled.iter().any(|(other, refused)| *other != id && *refused > 0);
+        let greedy = contended && association.buffered_bytes(stream) > association.room_bytes();
+        let sent = if greedy {
+            Err(Error::Full)
+        } else {
+            association.send(now, Message { stream, ppid, data }, delivery)
+        };
+        if sent == Err(Error::Full) {
+            self.filled.insert(id, bytes);
+        } else if association.buffered_bytes(stream) > self.config.drained_bytes {
+            self.filled.entry(id).or_default();
         }
         sent
     }
@@ -270,6 +281,18 @@ impl Channels {
         stream
             .zip(association)
             .map_or(0, |(stream, association)| association.buffered_bytes(stream))
+    }
+
+    /// As [`Association::hold_messages`].
+    pub(crate) fn hold_messages(&mut self, hold: bool) {
+        if let Some(association) = &mut self.association {
+            association.hold_messages(hold);
+        }
+    }
+
+    /// Nothing was measured before there is an association.
+    pub(crate) fn metrics(&self) -> association::Metrics {
+        self.association.as_ref().map(|association| association.metrics()).unwrap_or_default()
     }
 
     pub(crate) fn handle_packet(&mut self, now: Time, packet: Bytes) {
@@ -423,10 +446,15 @@ impl Channels {
     fn note_drained(&mut self) -> bool {
         let Some(association) = &mut self.association else { return false };
         let mut drained = Vec::new();
-        for id in &self.filled {
+        let room = association.room_bytes();
+        let refused_count = self.filled.values().filter(|refused| **refused > 0).count();
+        for (id, refused) in &self.filled {
             let stream = self.channels.get(id).and_then(|channel| channel.stream);
             let waiting = stream.map_or(0, |stream| association.buffered_bytes(stream));
-            if waiting <= self.config.drained_bytes {
+            // To be refused again at once would cost more than it sends.
+            let others = refused_count > usize::from(*refused > 0);
+            let fits = *refused <= room && (!others || waiting <= room / 2);
+            if waiting <= self.config.drained_bytes && fits {
                 drained.push(*id);
             }
         }

@@ -21,8 +21,8 @@ pub enum Dcep {
     Ack,
 }
 
-/// What a channel is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a channel is to be: by default ordered and reliable, without a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Open {
     /// Its name, for people and programs; need not be unique.
     pub label: String,

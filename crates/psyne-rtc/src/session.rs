@@ -336,30 +336,48 @@ impl Session {
         self.end(Closed::Local);
     }
 
+    /// Keeps messages back (`true`) until the application can take more. When as many wait as the
+    /// receive window holds, the other side stops sending.
+    pub fn hold_messages(&mut self, hold: bool) {
+        self.channels.hold_messages(hold);
+    }
+
+    /// Our ICE name: checks that carry it first are for this session. [`Session::restart`] and an
+    /// offer that restarts change it.
+    #[must_use]
+    pub fn ufrag(&self) -> &str {
+        &self.path.credentials().ufrag
+    }
+
     /// What was counted so far.
     #[must_use]
     pub const fn metrics(&self) -> Metrics {
         self.metrics
     }
 
-    /// A datagram came to one of our addresses. What is nobody's business here is dropped and
-    /// counted.
+    /// What was measured and counted below the channels.
+    #[must_use]
+    pub fn association_metrics(&self) -> association::Metrics {
+        self.channels.metrics()
+    }
+
+    /// A datagram came to one of our addresses. Says whether it was this session's, as its password
+    /// or an address that knew it proves; what is not is dropped and counted.
     pub fn handle_datagram(
         &mut self,
         now: Time,
         local: SocketAddr,
         remote: SocketAddr,
         datagram: &[u8],
-    ) {
+    ) -> bool {
         self.now = now;
         self.metrics.received_bytes += datagram.len() as u64;
-        if self.closed || !self.relays.handle(now, (local, remote), datagram) {
-            self.take(local, remote, datagram);
-        }
+        let relay = !self.closed && self.relays.handle(now, (local, remote), datagram);
+        relay || self.take(local, remote, datagram)
     }
 
-    /// A datagram, however it came.
-    fn take(&mut self, local: SocketAddr, remote: SocketAddr, datagram: &[u8]) {
+    /// A datagram, however it came. Whether it was ours.
+    fn take(&mut self, local: SocketAddr, remote: SocketAddr, datagram: &[u8]) -> bool {
         let taken = match datagram.first() {
             _ if self.closed => false,
             // RFC 7983 §7.
@@ -371,12 +389,17 @@ impl Session {
             _ => false,
         };
         self.metrics.datagrams_dropped += u64::from(!taken);
+        taken
     }
 
     /// Whether there was room for it.
     fn handle_dtls(&mut self, datagram: &[u8]) -> bool {
         match &mut self.link {
-            Some(link) => link.handle_datagram(self.now, datagram),
+            Some(link) => {
+                link.handle_datagram(self.now, datagram);
+                // It keeps but a few until it is asked, and a driver may bring many at once.
+                while self.advance_link() {}
+            }
             None if self.early.len() < EARLY_MAX => {
                 self.early.push(Bytes::copy_from_slice(datagram));
             }
@@ -513,7 +536,9 @@ impl Session {
     fn advance_relays(&mut self) -> bool {
         match self.relays.poll_output() {
             relays::Output::Transmit(transmit) => self.out.push_back(Output::Transmit(transmit)),
-            relays::Output::Data { relayed, peer, data } => self.take(relayed, peer, &data),
+            relays::Output::Data { relayed, peer, data } => {
+                self.take(relayed, peer, &data);
+            }
             relays::Output::Event(relay, event) => self.note_relay(&relay, &event),
             relays::Output::Wait(next) => {
                 self.relays_wait = next;

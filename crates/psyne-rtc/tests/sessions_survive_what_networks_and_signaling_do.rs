@@ -356,3 +356,62 @@ fn a_full_buffer_says_so_and_says_when_it_has_drained() {
     world.a.session.send(world.now, x, bytes(16 * 1024, 7)).unwrap();
     world.until(PATIENCE, |w| w.b.open("x").is_some_and(|x| w.b.messages(x).len() == count + 1));
 }
+
+/// A driver may bring all that waited at its socket before it asks what comes of it.
+#[test]
+fn datagrams_that_come_all_at_once_are_all_taken() {
+    let mut world = World::new(Link::CLEAN, 1);
+    let x = world.a.session.open(world.now, open("x", true, Reliability::Reliable)).unwrap();
+    world.connect();
+    let mut sent = 0;
+    let mut send = |world: &mut World| {
+        for _ in 0..16 {
+            sent += usize::from(world.a.session.send(world.now, x, bytes(16_384, 7)).is_ok());
+        }
+        sent
+    };
+    for _ in 0..10 {
+        send(&mut world);
+        world.run(Duration::from_millis(100));
+    }
+    let sent = send(&mut world);
+    // As long as the other side is busy elsewhere.
+    let mut waiting = vec![];
+    for _ in 0..50 {
+        world.now += Duration::from_millis(1);
+        world.a.session.handle_timeout(world.now);
+        while let Output::Transmit(out) = world.a.session.poll_output() {
+            waiting.push(out);
+        }
+    }
+    assert!(waiting.len() > 40, "{} datagrams", waiting.len());
+    for out in waiting {
+        assert!(world.b.session.handle_datagram(world.now, out.to, out.from, &out.data));
+    }
+    world.until(PATIENCE, |w| w.b.open("x").is_some_and(|x| w.b.messages(x).len() == sent));
+    assert_eq!(world.b.closed(), None);
+}
+
+/// What nobody takes stays within the window, and comes before the end of its channel.
+#[test]
+fn held_messages_shut_the_window_and_come_before_the_end() {
+    let mut b = config(2);
+    b.association.receive_buffer_bytes_max = 64 * 1024;
+    let mut world = World::with(Link::CLEAN, 1, config(1), b);
+    let x = world.a.session.open(world.now, open("x", true, Reliability::Reliable)).unwrap();
+    world.connect();
+    world.until(PATIENCE, |w| w.b.open("x").is_some());
+    let theirs = world.b.open("x").unwrap();
+    world.b.session.hold_messages(true);
+    for _ in 0..20 {
+        world.a.session.send(world.now, x, bytes(16_384, 7)).unwrap();
+    }
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.b.messages(theirs).len(), 0);
+    assert!(world.a.session.buffered_bytes(x) >= 12 * 16_384, "they wait at the sender's");
+    world.a.session.close_channel(world.now, x);
+    world.b.session.hold_messages(false);
+    let closed = Event::Channel(ChannelEvent::Closed { channel: theirs });
+    world.until(PATIENCE, |w| w.b.events.contains(&closed));
+    assert_eq!(world.b.messages(theirs).len(), 20);
+}

@@ -15,7 +15,7 @@ use super::streams::{MESSAGE_OVERHEAD_BYTES, Streams, Waiting};
 use super::wire::{self, Offers, cause, kind};
 use crate::Error;
 use crate::association::{
-    Association as Contract, Closed, Delivery, Event, Message, Output, Reliability,
+    self, Association as Contract, Closed, Delivery, Event, Message, Output, Reliability,
 };
 
 /// Packets are cut from pieces of this size, so that most cost no allocation.
@@ -100,6 +100,12 @@ pub(super) struct Link {
     pub(super) resets: Resets,
 }
 
+impl Link {
+    fn has_messages(&self) -> bool {
+        self.inbound.assembly.has_ready()
+    }
+}
+
 /// An SCTP association for data channels over DTLS.
 #[derive(Debug)]
 pub struct Association {
@@ -169,12 +175,6 @@ impl Association {
             _ => {}
         }
         self.go_on_ending();
-    }
-
-    /// Keeps messages here (`true`) until the application can take more: the window towards the
-    /// peer shuts behind them.
-    pub fn hold_messages(&mut self, hold: bool) {
-        self.held = hold;
     }
 
     /// The path below carries other packets now. What is in flight keeps its size, so begin small.
@@ -340,13 +340,7 @@ impl Association {
         if link.resets.is_resetting(message.stream) {
             return Err(Error::NotOpen);
         }
-        let held = self.streams.cost() + self.flight.held();
-        let cost = message.data.len() + MESSAGE_OVERHEAD_BYTES;
-        // One message always has room, or a buffer smaller than a message could never be filled.
-        if held + cost > common.send_buffer_bytes_max && held > 0 {
-            return Err(Error::Full);
-        }
-        Ok(())
+        if message.data.len() > self.room_bytes() { Err(Error::Full) } else { Ok(()) }
     }
 
     fn packet(&mut self) -> Option<Bytes> {
@@ -557,6 +551,10 @@ impl Contract for Association {
         }
     }
 
+    fn hold_messages(&mut self, hold: bool) {
+        self.held = hold;
+    }
+
     fn abort(&mut self, now: Time) {
         self.advance(now);
         self.abort_with(Closed::Local, cause::USER_ABORT, "");
@@ -564,6 +562,27 @@ impl Contract for Association {
 
     fn buffered_bytes(&self, stream: u16) -> usize {
         self.streams.buffered(stream)
+    }
+
+    fn room_bytes(&self) -> usize {
+        let held = self.streams.cost() + self.flight.held();
+        // One message always has room, or a buffer smaller than a message could never be filled.
+        if held == 0 {
+            return usize::MAX;
+        }
+        let max = self.config.common.send_buffer_bytes_max;
+        max.saturating_sub(held + MESSAGE_OVERHEAD_BYTES)
+    }
+
+    fn metrics(&self) -> association::Metrics {
+        let all = Self::metrics(self);
+        association::Metrics {
+            rtt: all.rtt,
+            rate_bytes_per_s: all.rate,
+            packets_out: all.packets_out,
+            packets_in: all.packets_in,
+            bytes_lost: all.bytes_lost,
+        }
     }
 
     fn poll_output(&mut self) -> Output {
@@ -580,7 +599,9 @@ impl Contract for Association {
         if let Some(packet) = self.packet() {
             return Output::Transmit(packet);
         }
-        if let Some(event) = self.events.pop_front() {
+        // An end of a stream, or of all, comes after the messages before it.
+        let waits = self.held && self.link.as_ref().is_some_and(Link::has_messages);
+        if let Some(event) = self.events.pop_front_if(|_| !waits) {
             return Output::Event(event);
         }
         Output::Wait(self.next_time())

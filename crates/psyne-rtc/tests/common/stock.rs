@@ -10,7 +10,7 @@ use bytes::Bytes;
 use psyne_core::Time;
 use psyne_rtc::Error;
 use psyne_rtc::association::{
-    Association, Closed, Config, Delivery, Event, Message, Output, Reliability,
+    Association, Closed, Config, Delivery, Event, Message, Metrics, Output, Reliability,
 };
 use sctp_proto as sctp;
 
@@ -166,6 +166,18 @@ impl Association for Stock {
         self.advance(now);
         let (_, association) = self.association.as_mut().expect("it is open");
         association.stream(stream).expect("it is open").close().expect("it is open");
+    }
+
+    fn hold_messages(&mut self, _: bool) {
+        // It hands over whatever it has.
+    }
+
+    fn room_bytes(&self) -> usize {
+        usize::MAX
+    }
+
+    fn metrics(&self) -> Metrics {
+        Metrics::default()
     }
 
     fn abort(&mut self, now: Time) {

@@ -27,6 +27,7 @@ export async function withServer({ settings = {}, streams }, use) {
     "http.listen": `127.0.0.1:${http}`,
     "rtmp.listen": `127.0.0.1:${rtmp}`,
     "srt.listen": "",
+    "webrtc.listen": "",
     "log.filter": "warn",
     ...settings,
   };

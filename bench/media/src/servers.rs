@@ -146,6 +146,7 @@ impl Paths {
             format!("http.tls_listen={https}"),
             format!("rtmp.listen={rtmp}"),
             "srt.listen=".into(),
+            "webrtc.listen=".into(),
             format!("tls.cert_file={}", path(&self.cert())?),
             format!("tls.key_file={}", path(&self.key())?),
             format!("admin.token={TOKEN}"),

@@ -79,16 +79,7 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(of: &Of<'_>, clock: Clock, now: Time) -> Self {
-        let config = dimpl::Config::builder()
-            .mtu(DATAGRAM_BYTES_MAX)
-            .flight_start_rto(RETRY)
-            .flight_retries(RETRIES_MAX)
-            .handshake_timeout(HANDSHAKE)
-            // ICE has checked the way back: a cookie would cost a round trip and prove no more.
-            .use_server_cookie(false)
-            .build()
-            .expect("these settings are valid");
-        let (config, certificate) = (Arc::new(config), of.certificate.for_dtls());
+        let (config, certificate) = (Arc::new(config()), of.certificate.for_dtls());
         let now = clock.instant(now);
         let mut dtls = match of.versions {
             Versions::Both => dimpl::Dtls::new_auto(config, certificate, now),
@@ -198,6 +189,19 @@ impl core::fmt::Debug for Link {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Link").field("client", &self.client).finish_non_exhaustive()
     }
+}
+
+/// How handshakes are made.
+pub(crate) fn config() -> dimpl::Config {
+    dimpl::Config::builder()
+        .mtu(DATAGRAM_BYTES_MAX)
+        .flight_start_rto(RETRY)
+        .flight_retries(RETRIES_MAX)
+        .handshake_timeout(HANDSHAKE)
+        // ICE has checked the way back: a cookie would cost a round trip and prove no more.
+        .use_server_cookie(false)
+        .build()
+        .expect("these settings are valid")
 }
 
 /// Who speaks, and with whom.

@@ -8,6 +8,8 @@ mod clock;
 mod dcep;
 mod dtls;
 mod error;
+#[cfg(feature = "media")]
+pub mod media;
 pub mod sctp;
 pub mod sdp;
 mod secret;

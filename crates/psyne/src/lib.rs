@@ -8,3 +8,6 @@ pub use psyne_channel as channel;
 pub use psyne_channel::{Layout, Message};
 #[cfg(feature = "net")]
 pub use psyne_net as net;
+/// Audio and video by WebRTC, without I/O.
+#[cfg(feature = "media")]
+pub use psyne_rtc::{Certificate, media};

@@ -12,6 +12,7 @@ pub mod hls;
 pub mod media;
 pub mod mp4;
 pub mod rtmp;
+pub mod rtp;
 pub mod timeline;
 pub mod ts;
 

@@ -34,6 +34,8 @@ pub struct Config {
     pub rtmp: Rtmp,
     /// SRT ingest.
     pub srt: Srt,
+    /// WHIP ingest and WHEP playback.
+    pub webrtc: Webrtc,
     /// Lives of streams.
     pub stream: Stream,
     /// Low-latency HLS.
@@ -135,6 +137,20 @@ pub struct Srt {
     pub latency_ms: u32,
     /// Publishers at once.
     pub connections_max: u32,
+}
+
+/// WHIP ingest and WHEP playback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webrtc {
+    /// `address:port` (UDP) for media; empty is off.
+    pub listen: String,
+    /// Further addresses of this machine that browsers are told.
+    pub public_addresses: Vec<IpAddr>,
+    /// STUN and TURN servers that clients are told, e.g. `stun:stun.example.org:3478`.
+    pub ice_servers: Vec<String>,
+    /// Publishers and viewers at once.
+    pub sessions_max: u32,
 }
 
 /// Lives of streams.
@@ -248,6 +264,17 @@ impl Default for Srt {
     }
 }
 
+impl Default for Webrtc {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0:8189".to_owned(),
+            public_addresses: Vec::new(),
+            ice_servers: Vec::new(),
+            sessions_max: 5_000,
+        }
+    }
+}
+
 impl Default for Stream {
     fn default() -> Self {
         Self {
@@ -324,6 +351,7 @@ impl Config {
             (Part::Rtmp, "rtmp.listen", &self.rtmp.listen),
             (Part::Rtmps, "rtmp.tls_listen", &self.rtmp.tls_listen),
             (Part::Srt, "srt.listen", &self.srt.listen),
+            (Part::Webrtc, "webrtc.listen", &self.webrtc.listen),
         ];
         let on = all.into_iter().filter(|(_, _, text)| !text.is_empty());
         on.map(|(part, key, text)| Ok(Listen { part, key, address: address(key, text)? })).collect()
@@ -364,6 +392,17 @@ impl Config {
                 "srt.passphrase has {passphrase} bytes, but SRT wants 10 to 79"
             )));
         }
+        let unknown = |server: &&String| {
+            let schemes = ["stun:", "stuns:", "turn:", "turns:"];
+            !schemes.iter().any(|scheme| server.starts_with(scheme))
+                || server.bytes().any(|byte| !(0x21..0x7F).contains(&byte) || byte == b'>')
+        };
+        if let Some(server) = self.webrtc.ice_servers.iter().find(unknown) {
+            return Err(Error::Config(format!(
+                "webrtc.ice_servers has \"{server}\", but wants addresses such as \
+                 stun:stun.example.org:3478"
+            )));
+        }
         self.check_numbers()
     }
 
@@ -394,6 +433,7 @@ impl Config {
             ("http.request_timeout_ms", self.http.request_timeout_ms, 100, 600_000),
             ("rtmp.connections_max", self.rtmp.connections_max, 1, 1 << 20),
             ("srt.connections_max", self.srt.connections_max, 1, 1 << 20),
+            ("webrtc.sessions_max", self.webrtc.sessions_max, 1, 1 << 20),
             ("srt.latency_ms", self.srt.latency_ms, 20, 30_000),
             ("stream.frame_bytes_max", self.stream.frame_bytes_max, 65_536, 1 << 30),
             ("stream.grace_s", self.stream.grace_s, 0, 86_400),
@@ -422,6 +462,8 @@ pub enum Part {
     Rtmps,
     /// SRT ingest.
     Srt,
+    /// Media of WHIP and WHEP.
+    Webrtc,
 }
 
 impl Part {
@@ -434,13 +476,14 @@ impl Part {
             Self::Rtmp => "RTMP",
             Self::Rtmps => "RTMPS",
             Self::Srt => "SRT",
+            Self::Webrtc => "WebRTC",
         }
     }
 
     /// Whether it listens for datagrams rather than connections.
     #[must_use]
     pub const fn is_udp(self) -> bool {
-        matches!(self, Self::Srt)
+        matches!(self, Self::Srt | Self::Webrtc)
     }
 }
 

@@ -6,6 +6,7 @@ mod media;
 mod pages;
 mod reply;
 mod router;
+mod rtc;
 mod server;
 mod throttle;
 pub mod tls;

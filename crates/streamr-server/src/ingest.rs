@@ -4,7 +4,7 @@
 //! connection does reaches another: its memory is bounded by the limits of its machine, and its
 //! task by the timeouts here.
 
-mod admission;
+pub(crate) mod admission;
 mod play;
 mod rtmp;
 mod srt;
@@ -91,7 +91,7 @@ impl Ingest {
             let fault = |reason| listen.fault(reason);
             let shutdown = app.shutdown.clone();
             let tls = match listen.part {
-                Part::Http | Part::Https => continue,
+                Part::Http | Part::Https | Part::Webrtc => continue,
                 Part::Rtmp => None,
                 Part::Rtmps => certs.map(|certs| TlsAcceptor::from(certs.server_config(&[]))),
                 Part::Srt => {

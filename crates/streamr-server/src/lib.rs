@@ -11,6 +11,7 @@ pub mod http;
 pub mod ingest;
 pub mod live;
 pub mod metrics;
+pub mod rtc;
 pub mod serve;
 pub mod store;
 pub mod time;

@@ -28,7 +28,7 @@ pub mod viewers;
 
 use std::time::Duration;
 
-pub use broadcast::{Broadcast, SOURCE};
+pub use broadcast::{Broadcast, Keyframes, SOURCE};
 pub use clock::{Clock, unix_us};
 pub use publication::Publication;
 pub use registry::{Driver, Live, Refused};

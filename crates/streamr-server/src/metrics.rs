@@ -100,6 +100,12 @@ metrics! {
     players_rtmp: gauge,
     /// HTTP-FLV players now.
     players_flv: gauge,
+    /// WebRTC publishers and viewers now, connecting ones too.
+    webrtc_sessions: gauge,
+    /// WebRTC viewers now.
+    players_webrtc: gauge,
+    /// Datagrams that came to the WebRTC port and belonged to no session, or to one that is busy.
+    webrtc_dropped_total: counter,
     /// Requests with a wrong admin token.
     admin_refused_total: counter,
     /// TLS handshakes that failed.

@@ -17,6 +17,7 @@ use crate::http::tls::Certs;
 use crate::http::{self, AdminToken, Media};
 use crate::ingest::Ingest;
 use crate::live::{self, Live};
+use crate::rtc::Rtc;
 use crate::store::Sqlite;
 use crate::{App, Config, Error, Shutdown, admin};
 
@@ -36,6 +37,7 @@ pub struct Server {
     handovers: mpsc::Receiver<Handover>,
     certs: Option<Arc<Certs>>,
     ingest: Ingest,
+    rtc: Option<Rtc>,
     driver: live::Driver,
 }
 
@@ -87,10 +89,14 @@ impl Server {
         let (live, driver, handovers) = live_of(&app, doors(http, https, certs.as_ref())?)?;
         live.restore().await?;
         let ingest = Ingest::bind(&app, &live, certs.as_ref()).await?;
-        let media: Arc<dyn Media> = Arc::new(live);
-        let router = http::router(app.clone(), Arc::clone(&media), token);
+        let media: Arc<dyn Media> = Arc::new(live.clone());
+        let rtc = match app.config.listener(Part::Webrtc)? {
+            Some(listen) => Some(Rtc::bind(&app, &live, &listen).await?),
+            None => None,
+        };
+        let router = http::router(app.clone(), Arc::clone(&media), token, rtc.clone());
         let web = http::Server::new(app.clone(), router);
-        Ok(Self { app, hello, media, web, handovers, certs, ingest, driver })
+        Ok(Self { app, hello, media, web, handovers, certs, ingest, rtc, driver })
     }
 
     /// What to tell whoever started it.
@@ -118,6 +124,9 @@ impl Server {
             parts.spawn(certs.watch(self.app.shutdown.clone()));
         }
         self.ingest.run(&mut parts);
+        if let Some(rtc) = self.rtc {
+            parts.spawn(rtc.run());
+        }
         let driver = tokio::spawn(self.driver.run());
         self.app.shutdown.begun().await;
         tracing::info!("shutting down");

@@ -38,6 +38,7 @@ async fn start(change: impl FnOnce(&mut Config)) -> (Serving, String) {
     let mut config = Config::default();
     config.rtmp.listen = free_address();
     config.srt.listen = String::new();
+    config.webrtc.listen = String::new();
     // The source has 360 lines: the larger rung is left out.
     config.ladder.renditions = vec!["720p".to_owned(), "180p".to_owned()];
     change(&mut config);

@@ -36,6 +36,7 @@ fn quiet(dir: &Path) -> Vec<String> {
         format!("http.listen={off}"),
         format!("rtmp.listen={off}"),
         format!("srt.listen={off}"),
+        format!("webrtc.listen={off}"),
     ];
     all.iter().flat_map(|setting| ["--set".to_owned(), setting.clone()]).collect()
 }
@@ -109,7 +110,12 @@ fn a_port_in_use_is_named_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let (tcp, udp_port) = (taken.local_addr().unwrap(), udp.local_addr().unwrap());
-    for (key, address) in [("http.listen", tcp), ("rtmp.listen", tcp), ("srt.listen", udp_port)] {
+    for (key, address) in [
+        ("http.listen", tcp),
+        ("rtmp.listen", tcp),
+        ("srt.listen", udp_port),
+        ("webrtc.listen", udp_port),
+    ] {
         let setting = format!("{key}={address}");
         let said = complaint(&with(&["serve"], &quiet, &["--set", &setting]));
         let port = format!("port {}", address.port());

@@ -26,7 +26,7 @@ const NOTICES: Partial<Record<State, [title: string, detail: string]>> = {
  * Attributes, methods and events are listed in web/README.md.
  */
 export class StreamrPlayer extends HTMLElement {
-  static readonly observedAttributes = ["src", "poster"];
+  static readonly observedAttributes = ["src", "poster", "latency"];
 
   private readonly view: View;
   private session: Session | null = null;
@@ -116,6 +116,8 @@ export class StreamrPlayer extends HTMLElement {
   load(): void {
     if (!this.session) return;
     if (!this.src) return this.session.close();
+    const latency = this.getAttribute("latency");
+    this.session.latency = latency === "realtime" || latency === "normal" ? latency : "low";
     this.session.wantsPlay = this.getAttribute("autoplay") !== "false";
     this.session.open(this.src);
   }

@@ -12,7 +12,7 @@ export interface Quality {
 }
 
 /** Why an engine stopped. */
-export type Failure = "offline" | "network" | "media" | "codec";
+export type Failure = "offline" | "network" | "media" | "codec" | "realtime";
 
 /** What an engine tells its session. */
 export interface Events {
@@ -74,7 +74,7 @@ const CONFIG: Partial<HlsConfig> = {
 /** hls.js over Media Source Extensions. */
 export class HlsEngine implements Engine {
   readonly name = `hls.js ${Hls.version}`;
-  private readonly hls = new Hls(CONFIG);
+  private readonly hls: Hls;
   private readonly rates = { main: new BitrateMeter(), audio: new BitrateMeter() };
   private mediaRecoveries = 0;
   private lastCc: number | null = null;
@@ -95,7 +95,9 @@ export class HlsEngine implements Engine {
     src: string,
     private readonly video: HTMLVideoElement,
     private readonly events: Events,
+    lowLatencyMode: boolean,
   ) {
+    this.hls = new Hls({ ...CONFIG, lowLatencyMode });
     const { hls } = this;
     hls.on(Hls.Events.ERROR, (_, data) => this.error(data));
     hls.on(Hls.Events.MANIFEST_LOADED, (_, { levels }) => {

@@ -34,6 +34,8 @@ export interface Metrics {
   /** Times the stream was opened again after it had failed or ended. */
   reconnects: number;
   engine: string;
+  /** Why it is not WebRTC, if that was wanted and did not work; else empty. */
+  fallback: string;
 }
 
 /** Media time over which the bitrate is averaged, s: a group of pictures or two. */

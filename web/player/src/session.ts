@@ -3,10 +3,17 @@ import { overtook, rate, shouldJump, stuck } from "./edge.ts";
 import { HlsEngine, NativeEngine, type Engine, type Failure } from "./engine.ts";
 import { StallMeter, type Metrics } from "./metrics.ts";
 import { probe } from "./probe.ts";
+import { WhepEngine } from "./whep.ts";
 
 /** What a viewer sees of a session. */
 export type State =
   "idle" | "loading" | "playing" | "paused" | "buffering" | "offline" | "reconnecting" | "error";
+
+/**
+ * How far behind live a viewer wants to be: `realtime` is WebRTC, well below a second, and goes over
+ * to `low` by itself; `low` is low-latency HLS, `normal` ordinary HLS, which bears the worst network.
+ */
+export type Latency = "realtime" | "low" | "normal";
 
 /** Retries: half a second at first, never more than 4 s, since a viewer waits for a start. */
 const RETRY_FIRST_MS = 500;
@@ -29,6 +36,9 @@ export class Session {
   following = true;
   /** The viewer wants to see the stream; opening it anew goes on playing. */
   wantsPlay = true;
+  latency: Latency = "low";
+  /** Why the stream is not played by WebRTC, though the viewer wants that. */
+  fallback = "";
 
   private engine: Engine | null = null;
   private src = "";
@@ -72,6 +82,7 @@ export class Session {
     if (src !== this.src) this.chosen = "";
     this.close();
     this.src = src;
+    this.fallback = "";
     this.backoff.reset();
     this.mediaFailures = [];
     this.start();
@@ -151,6 +162,7 @@ export class Session {
       discontinuities: this.discontinuities,
       reconnects: this.reconnects,
       engine: engine?.name ?? "",
+      fallback: this.fallback,
     };
   }
 
@@ -168,7 +180,10 @@ export class Session {
       failed: (failure: Failure, detail: string) => this.fail(failure, detail),
       discontinuity: () => void (this.discontinuities += 1),
     };
-    if (HlsEngine.supported()) this.engine = new HlsEngine(this.src, this.video, events);
+    if (this.latency === "realtime" && !this.fallback && WhepEngine.supported(this.src))
+      this.engine = new WhepEngine(this.src, this.video, events);
+    else if (HlsEngine.supported())
+      this.engine = new HlsEngine(this.src, this.video, events, this.latency !== "normal");
     else if (NativeEngine.supported(this.video))
       this.engine = new NativeEngine(this.src, this.video, events);
     else return this.refuse("This browser cannot play live video. Please try a current one.");
@@ -208,6 +223,10 @@ export class Session {
 
   private afterFailure(failure: Failure, detail: string): void {
     this.stop();
+    if (failure === "realtime") {
+      this.fallback = detail;
+      return this.start();
+    }
     if (failure === "codec")
       return this.refuse(
         `This browser cannot decode ${detail || "the stream"}. ` +

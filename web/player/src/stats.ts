@@ -19,6 +19,6 @@ export function statsRows(m: Metrics): [label: string, value: string][] {
     ["Stalls", `${m.stalls} (${seconds(m.stalled_ms / 1000)})`],
     ["First frame", `${milliseconds(m.join_ms)} (page ${milliseconds(m.startup_ms)})`],
     ["Reconnects", `${m.reconnects} · discontinuities ${m.discontinuities}`],
-    ["Engine", m.engine || "–"],
+    ["Transport", (m.engine || "–") + (m.fallback && ` (not WebRTC: ${m.fallback})`)],
   ];
 }

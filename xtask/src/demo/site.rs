@@ -67,6 +67,7 @@ impl Ports {
             format!("--set=http.listen=127.0.0.1:{}", self.http),
             format!("--set=rtmp.listen=127.0.0.1:{}", self.rtmp),
             "--set=srt.listen=".to_owned(),
+            "--set=webrtc.listen=".to_owned(),
         ]
     }
 

@@ -48,6 +48,8 @@ fn what_cannot_be_meant_is_refused_with_a_hint() {
         ("[http]\nlisten = \":1935\"", "http.listen and rtmp.listen are the same address"),
         ("[http]\ntls_listen = \":8443\"", "http.tls_listen needs a certificate"),
         ("[tls]\ncert_file = \"x\"", "go together"),
+        ("[webrtc]\nice_servers = [\"example.org\"]", "webrtc.ice_servers has \"example.org\""),
+        ("[webrtc]\nlisten = \":8890\"", "srt.listen and webrtc.listen are the same address"),
         ("[http]\nproxies = [\"proxy.lan\"]", "invalid IP address"),
     ] {
         let error = config(text).unwrap_err();

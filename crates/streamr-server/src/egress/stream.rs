@@ -8,6 +8,8 @@ use psyne::Time;
 use streamr_media::Error;
 use streamr_media::fanout::{Config, Window, Writer};
 use streamr_media::flv::Tag;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::mailbox::{Command, Mailbox};
 
@@ -22,6 +24,7 @@ pub struct Stream {
     flags: Box<[Flags]>,
     ended: AtomicBool,
     players: AtomicUsize,
+    news: Notify,
 }
 
 /// What the writer knows of one shard.
@@ -38,8 +41,8 @@ impl Stream {
         let flags = shards.iter().map(|_| Flags::default()).collect();
         let (origin, ended, players) = (Instant::now(), AtomicBool::new(false), 0.into());
         let chunk_bytes = config.chunk_bytes;
-        let writer = Mutex::new(Writer::new(config));
-        Self { id, chunk_bytes, origin, writer, shards, flags, ended, players }
+        let (writer, news) = (Mutex::new(Writer::new(config)), Notify::new());
+        Self { id, chunk_bytes, origin, writer, shards, flags, ended, players, news }
     }
 
     /// Sends a tag to all players, within the write batching time. Never blocks on a player.
@@ -84,7 +87,7 @@ impl Stream {
         self.id
     }
 
-    pub(super) fn ended(&self) -> bool {
+    pub(crate) fn ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
@@ -118,7 +121,14 @@ impl Stream {
         window.refresh();
     }
 
+    /// Completes when there is something new, or the end, after it was first polled: for whoever is
+    /// fed outside the engine and cannot wait.
+    pub fn news(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+
     fn tell(&self) {
+        self.news.notify_waiters();
         for (flags, mailbox) in self.flags.iter().zip(self.shards.iter()) {
             let follows = flags.follows.load(Ordering::Acquire);
             if follows && !flags.told.swap(true, Ordering::AcqRel) {

@@ -72,11 +72,48 @@ impl AdminToken {
 pub(super) struct Guard {
     token: AdminToken,
     throttle: Mutex<Throttle>,
+    keys: Mutex<Throttle>,
+    offers: Mutex<Throttle>,
 }
+
+/// Offers that one address may make in a minute: a page that reconnects makes one a second at most,
+/// and an office has many pages.
+const OFFERS_MAX: u32 = 600;
+/// Wrong stream keys that one address may show in a minute. Keys have 160 random bits; this keeps
+/// guessers from the store.
+const WRONG_KEYS_MAX: u32 = 60;
 
 impl Guard {
     pub(super) fn new(token: AdminToken, wrong_max: u32) -> Self {
-        Self { token, throttle: Mutex::new(Throttle::new(wrong_max)) }
+        let throttle = |max| Mutex::new(Throttle::new(max));
+        Self {
+            token,
+            throttle: throttle(wrong_max),
+            keys: throttle(WRONG_KEYS_MAX),
+            offers: throttle(OFFERS_MAX),
+        }
+    }
+
+    /// Whether an address may make another offer of a WebRTC session. This machine always may: a
+    /// proxy in front of all is one address.
+    pub(super) fn admit_offer(&self, peer: IpAddr) -> Result<(), Fault> {
+        let now = Instant::now();
+        let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if peer.is_loopback() {
+            return Ok(());
+        }
+        if offers.is_blocked(peer, now) || keys.is_blocked(peer, now) {
+            return Err(Fault::Throttled);
+        }
+        offers.wrong(peer, now);
+        Ok(())
+    }
+
+    /// Somebody has shown a stream key that is none.
+    pub(super) fn wrong_key(&self, peer: IpAddr) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.wrong(peer, Instant::now());
     }
 
     /// Whether the request carries the token. A request without one is no guess.

@@ -24,6 +24,22 @@ pub(super) enum Fault {
     Body(StatusCode, String),
     /// The answer took too long.
     Slow,
+    /// No stream key, or a wrong one.
+    Key,
+    /// The body is of another type than this.
+    MediaType(&'static str),
+    /// The request is meant for another state, or does not say for which.
+    Precondition(StatusCode),
+    /// The key is right and of no use.
+    Forbidden(String),
+    /// Somebody else does it already.
+    Conflict(String),
+    /// The request is well formed, and cannot be answered as it is.
+    Unacceptable(String),
+    /// The server has no room for it now.
+    Busy(String),
+    /// The stream is not on.
+    NotLive,
     /// What a part of the server said.
     Error(Error),
 }
@@ -58,6 +74,7 @@ pub(super) fn error(fault: &Fault) -> Response {
     let mut response = json(status, &body);
     let extra = match status {
         StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer")),
+        StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, "10")),
         StatusCode::TOO_MANY_REQUESTS => Some((header::RETRY_AFTER, "60")),
         _ => None,
     };
@@ -83,7 +100,7 @@ fn words(fault: &Fault) -> (StatusCode, &'static str, String) {
         Fault::Throttled => (
             StatusCode::TOO_MANY_REQUESTS,
             "throttled",
-            "too many wrong tokens from this address: wait a minute".to_owned(),
+            "too many wrong tokens or requests from this address: wait a minute".to_owned(),
         ),
         Fault::Bad(message) => (StatusCode::BAD_REQUEST, "bad_request", message.clone()),
         Fault::Body(status, message) => (*status, "bad_body", message.clone()),
@@ -93,6 +110,33 @@ fn words(fault: &Fault) -> (StatusCode, &'static str, String) {
             "the answer took longer than http.request_timeout_ms".to_owned(),
         ),
         Fault::Error(error) => (status(error), error.code(), error.to_string()),
+        _ => signaling_words(fault),
+    }
+}
+
+/// Of WHIP and WHEP.
+fn signaling_words(fault: &Fault) -> (StatusCode, &'static str, String) {
+    let text = |what: &str| what.to_owned();
+    match fault {
+        Fault::Key => {
+            let what = "send the stream key: `Authorization: Bearer sk_…`; no stream has this one";
+            (StatusCode::UNAUTHORIZED, "wrong_key", text(what))
+        }
+        Fault::MediaType(wanted) => {
+            let what = format!("the body must be {wanted}");
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", what)
+        }
+        Fault::Precondition(status) => {
+            let what = "If-Match must name the ETag that the session began with";
+            (*status, "precondition", text(what))
+        }
+        Fault::Forbidden(what) => (StatusCode::FORBIDDEN, "forbidden", text(what)),
+        Fault::Conflict(what) => (StatusCode::CONFLICT, "busy", text(what)),
+        Fault::Unacceptable(what) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "not_acceptable", text(what))
+        }
+        Fault::Busy(what) => (StatusCode::SERVICE_UNAVAILABLE, "full", text(what)),
+        _ => (StatusCode::NOT_FOUND, "not_live", text("the stream is not live")),
     }
 }
 

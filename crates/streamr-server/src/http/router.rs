@@ -8,16 +8,17 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{get, options, post};
 
 use super::auth::{AdminToken, Guard};
 use super::media::Media;
 use super::reply::{self, Fault};
-use super::{Request, Response, api, pages};
+use super::{Request, Response, api, pages, rtc};
 use crate::App;
+use crate::rtc::Rtc;
 
 /// Every route of the API with its methods; docs/openapi.yaml describes these and no others.
-pub const ROUTES: [(&str, &[&str]); 9] = [
+pub const ROUTES: [(&str, &[&str]); 13] = [
     ("/api/v1/streams", &["get", "post"]),
     ("/api/v1/streams/{name}", &["get", "patch", "delete"]),
     ("/api/v1/streams/{name}/key", &["post"]),
@@ -25,6 +26,10 @@ pub const ROUTES: [(&str, &[&str]); 9] = [
     ("/healthz", &["get"]),
     ("/readyz", &["get"]),
     ("/metrics", &["get"]),
+    ("/whip", &["post"]),
+    ("/whip/{session}", &["patch", "delete"]),
+    ("/whep/{name}", &["post"]),
+    ("/whep/{name}/{session}", &["patch", "delete"]),
     ("/hls/{path}", &["get"]),
     ("/flv/{path}", &["get"]),
 ];
@@ -35,13 +40,14 @@ pub(super) struct Door {
     pub(super) app: App,
     pub(super) media: Arc<dyn Media>,
     pub(super) guard: Arc<Guard>,
+    pub(super) rtc: Option<Rtc>,
 }
 
-/// Everything that is answered over HTTP.
-pub fn router(app: App, media: Arc<dyn Media>, token: AdminToken) -> Router {
+/// Everything that is answered over HTTP; without `rtc`, WHIP and WHEP are not.
+pub fn router(app: App, media: Arc<dyn Media>, token: AdminToken, rtc: Option<Rtc>) -> Router {
     let body_bytes_max = app.config.http.body_bytes_max as usize;
     let guard = Arc::new(Guard::new(token, app.config.admin.wrong_tokens_max));
-    let door = Door { app, media, guard };
+    let door = Door { app, media, guard, rtc };
     let api = Router::new()
         .route("/api/v1/streams", get(api::list).post(api::add))
         .route("/api/v1/streams/{name}", get(api::one).patch(api::patch).delete(api::archive))
@@ -50,6 +56,7 @@ pub fn router(app: App, media: Arc<dyn Media>, token: AdminToken) -> Router {
         .route("/healthz", get(api::health))
         .route("/readyz", get(api::ready))
         .route("/metrics", get(api::metrics))
+        .merge(signaling())
         .fallback(pages::page)
         .layer(DefaultBodyLimit::max(body_bytes_max))
         .layer(middleware::from_fn_with_state(door.clone(), in_time));
@@ -61,6 +68,16 @@ pub fn router(app: App, media: Arc<dyn Media>, token: AdminToken) -> Router {
         .method_not_allowed_fallback(async || Fault::Method)
         .layer(middleware::from_fn_with_state(door.clone(), finish))
         .with_state(door)
+}
+
+/// WHIP and WHEP.
+fn signaling() -> Router<Door> {
+    let offer = || options(rtc::preflight);
+    Router::new()
+        .route("/whip", offer().post(rtc::publish))
+        .route("/whip/{id}", offer().delete(rtc::stop_publishing).patch(rtc::trickle_publishing))
+        .route("/whep/{name}", offer().post(rtc::watch))
+        .route("/whep/{name}/{id}", offer().delete(rtc::stop_watching).patch(rtc::trickle_watching))
 }
 
 async fn in_time(State(door): State<Door>, request: Request, next: Next) -> Response {
@@ -106,7 +123,7 @@ async fn finish(State(door): State<Door>, request: Request, next: Next) -> Respo
     }
     if shared {
         add(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-        add(header::ACCESS_CONTROL_EXPOSE_HEADERS, "date, content-length");
+        add(header::ACCESS_CONTROL_EXPOSE_HEADERS, "date, content-length, location, etag, link");
     }
     response
 }
@@ -117,6 +134,9 @@ fn is_shared(request: &Request) -> bool {
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
     is_media(request)
         || path.starts_with("/embed/")
+        || path == "/whip"
+        || path.starts_with("/whip/")
+        || path.starts_with("/whep/")
         || (read && path.starts_with("/api/v1/streams"))
 }
 

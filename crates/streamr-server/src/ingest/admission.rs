@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counts the connections of one listener.
 #[derive(Clone, Debug)]
-pub(super) struct Admission(Arc<Shared>);
+pub(crate) struct Admission(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -23,14 +23,14 @@ struct Counts {
 
 /// A place among the connections; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub(crate) struct Permit {
     shared: Arc<Shared>,
     address: IpAddr,
 }
 
 /// Why a connection was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Full {
+pub(crate) enum Full {
     /// The listener has as many connections as it may have.
     #[error("connections_max reached")]
     Total,
@@ -40,14 +40,14 @@ pub(super) enum Full {
 }
 
 impl Admission {
-    pub(super) fn new(connections_max: usize, per_address_max: usize) -> Self {
+    pub(crate) fn new(connections_max: usize, per_address_max: usize) -> Self {
         let counts = Mutex::default();
         Self(Arc::new(Shared { connections_max, per_address_max, counts }))
     }
 
     /// A place for a connection from `address`. Loopback is bounded by the total only: a proxy or
     /// the ladder in front of many streams is one address.
-    pub(super) fn admit(&self, address: IpAddr) -> Result<Permit, Full> {
+    pub(crate) fn admit(&self, address: IpAddr) -> Result<Permit, Full> {
         let mut counts = self.0.counts();
         if counts.total >= self.0.connections_max {
             return Err(Full::Total);

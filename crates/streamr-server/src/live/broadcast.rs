@@ -13,6 +13,7 @@ use streamr_core::id::{BroadcastId, StreamName};
 use streamr_media::flv::Tag;
 use streamr_media::hls::{self, Packager, RenditionInfo};
 use streamr_media::media::{Format, Track};
+use tokio::sync::Notify;
 
 use super::rendition::{Answer, Rendition};
 use super::viewers::Viewers;
@@ -42,6 +43,35 @@ pub struct Broadcast {
     tracks: Mutex<Vec<Track>>,
     thumbnail: Mutex<Option<Bytes>>,
     viewers: Viewers,
+    keyframes: Keyframes,
+}
+
+/// Whether the publisher makes keyframes when asked, and who asks.
+#[derive(Debug, Default)]
+pub struct Keyframes {
+    can: AtomicBool,
+    wanted: Notify,
+}
+
+impl Keyframes {
+    /// Asks for one; whether anybody is there who can.
+    pub fn ask(&self) -> bool {
+        let can = self.can.load(Ordering::Relaxed);
+        if can {
+            self.wanted.notify_one();
+        }
+        can
+    }
+
+    /// Says whether the publisher can.
+    pub fn set_possible(&self, can: bool) {
+        self.can.store(can, Ordering::Relaxed);
+    }
+
+    /// Completes when somebody has asked.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
 }
 
 impl Broadcast {
@@ -67,6 +97,7 @@ impl Broadcast {
             tracks: Mutex::default(),
             thumbnail: Mutex::default(),
             viewers: Viewers::new(config.viewers),
+            keyframes: Keyframes::default(),
             config,
         };
         this.add_rendition(SOURCE, this.started);
@@ -95,6 +126,12 @@ impl Broadcast {
     #[must_use]
     pub fn viewers(&self) -> &Viewers {
         &self.viewers
+    }
+
+    /// Keyframes on demand.
+    #[must_use]
+    pub fn keyframes(&self) -> &Keyframes {
+        &self.keyframes
     }
 
     /// What the publisher sends, as of now.

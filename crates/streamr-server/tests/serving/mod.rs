@@ -24,6 +24,7 @@ pub(crate) struct Serving {
     _dir: tempfile::TempDir,
 }
 
+#[allow(dead_code, reason = "not every test needs it")]
 /// An address of this machine that is free just now.
 pub(crate) fn free_address() -> String {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
@@ -36,6 +37,9 @@ impl Serving {
         config.data.dir = dir.path().to_owned();
         config.http.listen = "127.0.0.1:0".to_owned();
         config.ladder.thumbnails = false;
+        if config.webrtc.listen == Config::default().webrtc.listen {
+            config.webrtc.listen = String::new();
+        }
         let server = Server::bind(config).await.expect("it starts");
         let http = server.hello().addresses[0].1;
         let (_, key) = server.hello().first_stream.clone().expect("a first stream");
@@ -54,12 +58,24 @@ impl Serving {
 
     /// The body of the answer to a GET.
     pub(crate) async fn get(&self, path: &str) -> String {
+        self.ask(&format!("GET {path}"), "", "").await.1
+    }
+
+    /// Head and body of the answer to a request: method and path, further lines of its head, body.
+    pub(crate) async fn ask(&self, what: &str, head: &str, body: &str) -> (String, String) {
         let mut socket = TcpStream::connect(self.http).await.expect("it listens");
-        let head = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-        socket.write_all(head.as_bytes()).await.expect("it reads");
+        let length = match body {
+            "" => String::new(),
+            body => format!("Content-Length: {}\r\n", body.len()),
+        };
+        let request = format!(
+            "{what} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{head}{length}\r\n{body}"
+        );
+        socket.write_all(request.as_bytes()).await.expect("it reads");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.expect("it answers in text");
-        answer.split_once("\r\n\r\n").expect("a head").1.to_owned()
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        (head.to_owned(), body.to_owned())
     }
 
     /// Asks again and again until the answer is as wanted, and gives it.
@@ -85,11 +101,13 @@ impl Serving {
     }
 }
 
+#[allow(dead_code, reason = "not every test needs it")]
 /// ffmpeg, publishing a test picture with sound.
 pub(crate) fn publish(format: &str, url: &str) -> Child {
     publish_as("libx264", format, url)
 }
 
+#[allow(dead_code, reason = "not every test needs it")]
 /// The same by another encoder.
 pub(crate) fn publish_as(encoder: &str, format: &str, url: &str) -> Child {
     Command::new("ffmpeg")

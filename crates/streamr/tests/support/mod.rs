@@ -103,6 +103,7 @@ impl Server {
             format!("http.listen={http}"),
             format!("rtmp.listen={rtmp}"),
             format!("srt.listen={srt}"),
+            "webrtc.listen=".to_owned(),
             "ladder.thumbnails=false".to_owned(),
         ];
         all.extend(settings.iter().map(|&setting| setting.to_owned()));

@@ -52,7 +52,7 @@ export async function withServer({ settings = {}, streams }, use) {
       await answers(`${url}/hls/${name}/index.m3u8`);
       return stop;
     };
-    return await use({ url, folder, publish });
+    return await use({ url, folder, publish, keys });
   } finally {
     await Promise.all(children.map(end));
     await rm(folder, { recursive: true, force: true });

@@ -6,6 +6,7 @@ pub mod flv;
 pub mod hls;
 pub mod mp4;
 pub mod rtmp;
+pub mod rtp;
 pub mod ts;
 
 /// A target: its name, which is also the folder of its seeds, and its body.
@@ -28,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     ("rtmp_client_bytes", rtmp::client_bytes),
     ("rtmp_server_bytes", rtmp::server_bytes),
     ("rtmp_server_ops", rtmp::server_ops),
+    ("rtp_frames", rtp::frames),
     ("stamp", codec::stamp),
     ("ts", ts::demux),
     ("vp9", codec::vp9),

@@ -113,7 +113,8 @@ export class WhepEngine implements Engine {
     this.pc.onconnectionstatechange = null;
     this.pc.close();
     this.video.srcObject = null;
-    if (this.session) void fetch(this.session, { method: "DELETE", keepalive: true }).catch(() => {});
+    if (this.session)
+      void fetch(this.session, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 
   private async open(address: string): Promise<void> {
@@ -126,7 +127,9 @@ export class WhepEngine implements Engine {
       signal: this.abort.signal,
     });
     if (!reply.ok) {
-      const said = (await reply.json().catch(() => null)) as { error?: { message?: string } } | null;
+      const said = (await reply.json().catch(() => null)) as {
+        error?: { message?: string };
+      } | null;
       return this.fail(said?.error?.message ?? `status ${reply.status}`);
     }
     this.session = new URL(reply.headers.get("location")!, reply.url).href;
@@ -165,7 +168,8 @@ export class WhepEngine implements Engine {
     const now = sample(entries, performance.now());
     const moved = !this.last || now.frames !== this.last.frames || this.video.paused;
     if (moved) this.frozenSince = performance.now();
-    if (performance.now() - this.frozenSince > FROZEN_MS) return this.fail("the picture stands still");
+    if (performance.now() - this.frozenSince > FROZEN_MS)
+      return this.fail("the picture stands still");
     if (this.last) {
       const { bps, delay_s } = between(this.last, now);
       [this.bitrate, this.edgeLatency] = [bps, delay_s];

@@ -65,7 +65,7 @@ async function ages(count) {
       const [red] = pen.getImageData(bit * 40 + 20, 20, 1, 1).data;
       low += red > 128 ? 2 ** bit : 0;
     }
-    found.push((((now % 65_536) - low + 65_536) % 65_536));
+    found.push(((now % 65_536) - low + 65_536) % 65_536);
   }
   return found;
 }
@@ -93,8 +93,14 @@ export default () =>
         await viewer.evaluate(() => {
           document.querySelector("streamr-player").setAttribute("latency", "low");
         });
-        await until(viewer, "HLS again", (m) => m.engine.startsWith("hls.js") && m.state === "playing");
-        await page.evaluate(() => fetch(window.session, { method: "DELETE" }).then(() => window.pc.close()));
+        await until(
+          viewer,
+          "HLS again",
+          (m) => m.engine.startsWith("hls.js") && m.state === "playing",
+        );
+        await page.evaluate(() =>
+          fetch(window.session, { method: "DELETE" }).then(() => window.pc.close()),
+        );
         return {
           age_ms: { p50: quantile(found, 0.5), p95: quantile(found, 0.95) },
           codecs: seen.codecs,

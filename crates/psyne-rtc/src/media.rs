@@ -2,8 +2,8 @@
 //! ([decision 0110](../../../docs/decisions/0110-media-sessions-are-str0ms.md)).
 //!
 //! Who answers is a server with public addresses: it is ICE lite, takes candidates of nobody and
-//! sends nothing before a check has proved the way. Who offers is a full ICE agent. A session either
-//! receives ([`Role::Receive`]: whole frames, what was lost asked for again) or sends
+//! sends nothing before a check has proved the way. Who offers is a full ICE agent. A session
+//! either receives ([`Role::Receive`]: whole frames, what was lost asked for again) or sends
 //! ([`Role::Send`]: RTP payloads that were cut once for all receivers; header and encryption are
 //! each receiver's own, and so are retransmissions, pace and bandwidth estimate).
 //!
@@ -260,8 +260,8 @@ impl Session {
         Ok((session, answer.to_sdp_string()))
     }
 
-    /// Offers pictures and sound, as who publishes or watches does. Hand the text to the other side,
-    /// and what it answers to [`Session::accept`]. This side is a full ICE agent.
+    /// Offers pictures and sound, as who publishes or watches does. Hand the text to the other
+    /// side, and what it answers to [`Session::accept`]. This side is a full ICE agent.
     ///
     /// # Errors
     /// There is no local address, or one that cannot be reached.
@@ -401,8 +401,8 @@ impl Session {
         self.input(Input::Timeout(wallclock));
     }
 
-    /// How long the oldest picture that is not on its way yet has waited: the path carries less than
-    /// it is given.
+    /// How long the oldest picture that is not on its way yet has waited: the path carries less
+    /// than it is given.
     #[must_use]
     pub fn delay(&mut self) -> Duration {
         let Some(track) = self.video else { return Duration::ZERO };

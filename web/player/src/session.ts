@@ -10,8 +10,9 @@ export type State =
   "idle" | "loading" | "playing" | "paused" | "buffering" | "offline" | "reconnecting" | "error";
 
 /**
- * How far behind live a viewer wants to be: `realtime` is WebRTC, well below a second, and goes over
- * to `low` by itself; `low` is low-latency HLS, `normal` ordinary HLS, which bears the worst network.
+ * How far behind live a viewer wants to be: `realtime` is WebRTC, well below a second, and goes
+ * over to `low` by itself; `low` is low-latency HLS, `normal` ordinary HLS, which bears the worst
+ * network.
  */
 export type Latency = "realtime" | "low" | "normal";
 

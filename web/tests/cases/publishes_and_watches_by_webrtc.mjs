@@ -1,8 +1,8 @@
 // Chromium publishes a canvas and a tone by WHIP; another page plays them by WHEP in
 // <streamr-player latency="realtime">, and by low-latency HLS where that is refused.
 //
-// The canvas shows the publisher's clock in milliseconds as squares, a bit each: what the viewer sees
-// of it tells how old a picture is. Both pages are of one machine and share its clock.
+// The canvas shows the publisher's clock in milliseconds as squares, a bit each: what the viewer
+// sees of it tells how old a picture is. Both pages are of one machine and share its clock.
 import { expect, quantile, until, withPage } from "../harness.mjs";
 import { withServer } from "../server.mjs";
 

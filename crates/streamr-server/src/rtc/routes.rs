@@ -81,8 +81,8 @@ impl Routes {
         let name = match &named {
             Some(name) => {
                 let Some(route) = table.names.get_mut(name) else { return false };
-                // The first session that is named from an address has it: others cannot take it away
-                // by sending in its name.
+                // The first session that is named from an address has it: others cannot take it
+                // away by sending in its name.
                 if !table.addresses.contains_key(&from) && route.addresses.len() < ADDRESSES_MAX {
                     route.addresses.push(from);
                     table.addresses.insert(from, name.clone());

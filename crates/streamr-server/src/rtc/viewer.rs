@@ -174,8 +174,8 @@ impl Viewer {
     }
 
     /// Goes on at the newest keyframe, if it is one from `from` on, or else asks for one. What came
-    /// since then is sent at once and to be shown within some milliseconds: the viewer ends up where
-    /// the stream is.
+    /// since then is sent at once and to be shown within some milliseconds: the viewer ends up
+    /// where the stream is.
     fn join(&mut self, from: u64) {
         let mark = self.follower.mark().filter(|mark| *mark >= from);
         let backlog: Vec<Arc<Cut>> = mark.map_or_else(Vec::new, |mark| {

@@ -189,6 +189,13 @@ impl Calls {
         Ok(if self.has_died(server) { Some(Outcome::Lost) } else { None })
     }
 
+    /// Whether its reply is there.
+    #[inline(always)]
+    pub(crate) fn is_answered(&self, asked: Asked) -> bool {
+        let state = self.words.slot(asked.slot)[0].load(Ordering::Acquire);
+        state == asked.is(ANSWERED)
+    }
+
     /// Whether the server of this number is none of those that may still answer.
     #[inline]
     fn has_died(&self, server: u64) -> bool {

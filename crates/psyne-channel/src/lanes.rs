@@ -191,6 +191,12 @@ impl<L: Lane> Lanes<L> {
         self.search()
     }
 
+    /// Whether something is in the lane that was looked at last, where nothing was found in any.
+    #[inline(always)]
+    pub(crate) fn is_here(&mut self) -> bool {
+        self.all.get_mut(self.at).is_some_and(|lane| matches!(lane.has(), Ok(true)))
+    }
+
     fn search(&mut self) -> Result<bool, Error> {
         self.adopt();
         if let Some(end) = self.unsaid.pop_front() {

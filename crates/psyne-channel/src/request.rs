@@ -257,6 +257,14 @@ impl<Q: Message, A: Message> Client<Q, A> {
 
     #[inline]
     fn wait(&mut self, asked: Asked, time: Option<Duration>) -> Result<A, Error> {
+        if self.signal.glance(&mut self.calls, |calls| calls.is_answered(asked)) {
+            return Ok(self.calls.read(asked));
+        }
+        self.wait_on(asked, time)
+    }
+
+    #[inline(never)]
+    fn wait_on(&mut self, asked: Asked, time: Option<Duration>) -> Result<A, Error> {
         let limit = time.map(|time| Instant::now() + time);
         let outcome = self.signal.block(&mut self.calls, limit, |calls| calls.outcome(asked));
         match outcome {
@@ -358,7 +366,7 @@ impl<Q: Message, A: Message> Server<Q, A> {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "a request borrows its server")]
     pub fn next(&mut self) -> Result<Request<'_, Q, A>, Error> {
-        if !self.lanes.find()? {
+        if !self.lanes.find()? && !self.signal.glance(&mut self.lanes, Lanes::is_here) {
             self.signal.block(&mut self.lanes, None, is_there)?;
         }
         Ok(self.request())

@@ -405,6 +405,29 @@ impl Signal {
         }
     }
 
+    /// Looks for so long as costs nobody anything, before [`block`](Self::block): what comes soon is
+    /// found by the caller's own eyes, and not handed through results. False if it did not, or there
+    /// is something else to be said first.
+    #[inline(always)]
+    pub(crate) fn glance<E: Sleeper>(
+        &mut self,
+        end: &mut E,
+        mut is_there: impl FnMut(&mut E) -> bool,
+    ) -> bool {
+        if self.wait == Wait::Park || self.died.is_some() {
+            return false;
+        }
+        for _ in 0..LOOKS {
+            if is_there(end) {
+                self.waits += 1;
+                self.kept_up(end);
+                return true;
+            }
+            pause();
+        }
+        false
+    }
+
     /// For observers.
     #[inline]
     fn keep_book(&self, end: &impl Sleeper) {

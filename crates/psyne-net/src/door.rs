@@ -2,7 +2,7 @@
 
 use crate::channel::{Channel, Driver, Listener, Options};
 use crate::uri::{Scheme, Uri};
-use crate::{Error, p2p, tcp, tls, unix, ws};
+use crate::{Error, p2p, tcp, tls, unix, webrtc, ws};
 
 /// Opens a channel to what `uri` names. The [`Driver`] connects; [`Channel::ready`] waits for that.
 ///
@@ -25,6 +25,7 @@ pub fn connect(uri: &str, options: &Options) -> Result<(Channel, Driver), Error>
         Scheme::Tls => tls::connect(&uri, options),
         Scheme::Unix => unix::connect(&uri, options),
         Scheme::Ws | Scheme::Wss => ws::connect(&uri, options),
+        Scheme::Webrtc => webrtc::connect(&uri, options),
         scheme => Err(not_here(scheme)),
     }
 }
@@ -42,6 +43,7 @@ pub async fn listen(uri: &str, options: &Options) -> Result<(Listener, Driver), 
         Scheme::Tls => tls::listen(&uri, options).await,
         Scheme::Unix => unix::listen(&uri, options),
         Scheme::Ws | Scheme::Wss => ws::listen(&uri, options).await,
+        Scheme::Webrtc => webrtc::listen(&uri, options).await,
         scheme => Err(not_here(scheme)),
     }
 }

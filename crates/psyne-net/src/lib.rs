@@ -15,6 +15,7 @@ mod tcp;
 pub mod tls;
 mod unix;
 pub mod uri;
+mod webrtc;
 mod ws;
 
 pub use channel::{Channel, Driver, Listener, Message, Options, Reason};

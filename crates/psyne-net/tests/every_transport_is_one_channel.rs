@@ -77,3 +77,32 @@ mod unix {
 
     promises!(place());
 }
+
+mod webrtc {
+    use super::*;
+    use psyne_net::signal::server::{Config, Server};
+
+    /// A group at a hub that lives as long as the test's process.
+    fn place() -> Place {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let listen = "127.0.0.1:0".parse().unwrap();
+                let hub = psyne_net::signal::hub::Config::default();
+                let (hub, driver) = Server::listen(Config { listen, tls: None, hub }).unwrap();
+                tell.send(hub.local_addr()).unwrap();
+                driver.await;
+            });
+        });
+        let at = format!("@demo?via=ws://{}", told.recv().unwrap());
+        Place {
+            uri: format!("webrtc://somebody{at}"),
+            nobody: format!("webrtc://nobody{at}"),
+            options: Options::default(),
+            keep: None,
+        }
+    }
+
+    promises!(place());
+}

@@ -53,7 +53,7 @@ pub(crate) fn browser_cases(watch_seconds: u32, words: &[String]) -> Result<()> 
     npm.args(words);
     npm.env("SERVER_URL", site.url()).env("STREAM", STREAM);
     npm.env("WATCH_SECONDS", watch_seconds.to_string()).env("ROUNDS", "3");
-    npm.env("BINARY", &streamr).env("PEER", site::peer()?);
+    npm.env("BINARY", &streamr).env("PEER", site::peer()?).env("CHAT", site::chat()?);
     npm.env("SAMPLE", sh::root().join("assets/clapper.mp4"));
     npm.envs(site.commands());
     sh::run(npm)

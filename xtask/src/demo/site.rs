@@ -33,6 +33,12 @@ pub(super) fn peer() -> Result<PathBuf> {
     Ok(target().join("debug/examples/peer"))
 }
 
+/// Builds the native side of the example chat.
+pub(super) fn chat() -> Result<PathBuf> {
+    sh::run(sh::cargo(&["build", "--locked", "--package", "examples", "--bin", "chat"]))?;
+    Ok(target().join("debug/chat"))
+}
+
 /// Where cargo puts what it builds.
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or(sh::root().join("target"), PathBuf::from)

@@ -318,7 +318,8 @@ pub(crate) async fn metrics_say_what_was_done_and_how_far_the_peer_is(place: Pla
 }
 
 pub(crate) async fn options_that_a_transport_does_not_have_are_refused(place: Place) {
-    let uri = format!("{}?frobnicate=1", place.uri);
+    let and = if place.uri.contains('?') { '&' } else { '?' };
+    let uri = format!("{}{and}frobnicate=1", place.uri);
     for error in [
         connect(&uri, &place.options).unwrap_err(),
         listen(&uri, &place.options).await.unwrap_err(),

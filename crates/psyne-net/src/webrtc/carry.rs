@@ -33,10 +33,18 @@ impl Opened {
     pub(super) async fn carry(self, wire: Wire) {
         let Self { mut link, data, control } = self;
         wire.open(link.side.bytes_max(), path(&link));
-        let end = tokio::select! {
-            end = talk(&wire, &data, &control) => end,
-            () = measure(&wire) => return,
-            why = link.drive() => End::Lost(why),
+        let end = {
+            let talking = talk(&wire, &data, &control);
+            tokio::pin!(talking);
+            tokio::select! {
+                end = &mut talking => end,
+                () = measure(&wire) => return,
+                why = link.drive() => match talking.await {
+                    // What came before the session was over has been taken, the words, too.
+                    End::Lost(_) => End::Lost(why),
+                    end => end,
+                },
+            }
         };
         match end {
             End::Ours(reason) => {

@@ -4,6 +4,7 @@ pub mod channel;
 mod door;
 mod error;
 pub mod frame;
+pub mod gather;
 mod p2p;
 mod pulse;
 pub mod rtc;

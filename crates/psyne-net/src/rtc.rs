@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::socket::Socket;
-use crate::{Driver, Error};
+use crate::{Driver, Error, gather};
 use bell::Bell;
 pub use channel::Channel;
 use driver::Engine;
@@ -52,13 +52,16 @@ pub use session::{Event, Session};
 /// How sessions are driven.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where sockets are bound. One that is bound to an address offers that as a host candidate; one
-    /// that is bound to the wildcard sends from whichever address a session names.
+    /// Where sockets are bound. One that is bound to an address offers that as a host candidate;
+    /// one that is bound to the wildcard sends from whichever address a session names.
     pub binds: Vec<SocketAddr>,
     /// How each session is made, unless [`Handle::session_with`] says otherwise.
     pub session: psyne_rtc::Config,
     /// Sessions at once. Each costs some 10 KiB when it rests, and its buffers when it does not.
     pub sessions_max: usize,
+    /// Whether wildcard sockets offer this machine's addresses as host candidates, looked for again
+    /// each five seconds. Loopback is one if [`psyne_rtc::Config::loopback`] says so.
+    pub gather: bool,
     /// Bytes of messages that wait for the application, over all channels of a session. Beyond it a
     /// reliable channel keeps the other side waiting, and one that is not loses its oldest.
     pub receive_bytes_max: usize,
@@ -77,6 +80,7 @@ impl Default for Config {
             binds: vec![(Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into()],
             session,
             sessions_max: 1_024,
+            gather: true,
             receive_bytes_max: 1024 * 1024,
         }
     }
@@ -110,6 +114,7 @@ pub fn bind(config: Config) -> Result<(Handle, Driver), Error> {
     let bound = sockets.iter().map(Socket::local_addr).collect();
     let bell = Arc::new(Bell::new(&sockets));
     let shared = Arc::new(Shared { config, bell, bound, sessions: AtomicUsize::new(0) });
+    shared.gather();
     let driver = Driver::new(Engine::new(Arc::clone(&shared), sockets).run());
     Ok((Handle { shared: Arc::new(Owner(shared)) }, driver))
 }
@@ -177,6 +182,21 @@ struct Shared {
 }
 
 impl Shared {
+    /// Offers this machine's addresses. What the operating system does not tell now, it may later.
+    fn gather(&self) {
+        if !self.config.gather || !self.bound.iter().any(|bound| bound.ip().is_unspecified()) {
+            return;
+        }
+        for ip in gather::hosts(self.config.session.loopback).unwrap_or_default() {
+            let family = |bound: &&SocketAddr| bound.is_ipv4() == ip.is_ipv4();
+            for bound in self.bound.iter().filter(family) {
+                if bound.ip().is_unspecified() {
+                    self.bell.add_local(Local::Host((ip, bound.port()).into()));
+                }
+            }
+        }
+    }
+
     fn end_session(&self) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
     }

@@ -125,7 +125,8 @@ async fn many_sessions_share_a_socket() {
 /// A socket at all addresses: the session names the one it sends from.
 #[tokio::test]
 async fn a_wildcard_socket_serves_the_addresses_that_it_is_told_of() {
-    let ((a, _driver_a), (b, _driver_b)) = (start(config("0.0.0.0:0")), loopback());
+    let silent = Config { gather: false, ..config("0.0.0.0:0") };
+    let ((a, _driver_a), (b, _driver_b)) = (start(silent), loopback());
     let (one, other) = (a.session().unwrap(), b.session().unwrap());
     signal(&one, &other);
     let ip = [127, 0, 0, 1];
@@ -295,4 +296,19 @@ async fn channels_that_nobody_took_are_forgotten_when_they_end() {
         (last, soon("the only one left", other.channel()).await.unwrap())
     };
     assert_eq!(theirs.description(), ours.description());
+}
+
+/// Without being told of any address, two find each other by those of this machine.
+#[tokio::test]
+async fn wildcard_sockets_gather_the_addresses_of_this_machine() {
+    let mut config = Config::default();
+    config.session.loopback = true;
+    let ((a, _driver_a), (b, _driver_b)) = (start(config.clone()), start(config));
+    let (one, other) = (a.session().unwrap(), b.session().unwrap());
+    let offer = one.offer().unwrap();
+    assert!(offer.contains("127.0.0.1"), "{offer}");
+    one.accept(&other.answer(&offer).unwrap()).unwrap();
+    let (ours, theirs) = channel(&one, &other, Open::default()).await;
+    ours.send(text("found")).await.unwrap();
+    assert_eq!(soon("it arrives", theirs.recv()).await, Some(text("found")));
 }

@@ -12,6 +12,9 @@ use crate::socket::Socket;
 /// Names a session within its driver, for ever.
 pub(super) type Key = u64;
 
+/// Addresses of ours that are remembered: more than a session takes, should some be gone.
+const LOCALS_MAX: usize = 64;
+
 /// What waits for the driver: at most one entry for each session, which says so itself.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
@@ -67,7 +70,7 @@ impl Bell {
 
     pub(super) fn add_local(&self, local: Local) {
         let mut state = self.state();
-        if !state.locals.contains(&local) {
+        if !state.locals.contains(&local) && state.locals.len() < LOCALS_MAX {
             state.locals.push(local);
             state.notes.locals.push(local);
             self.notify.notify_one();

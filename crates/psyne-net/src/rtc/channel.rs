@@ -103,8 +103,8 @@ impl Channel {
         self.session.shared.state().machine.buffered_bytes(self.id)
     }
 
-    /// Messages that were dropped here, the oldest first, because nobody took them in time. Always 0
-    /// for a reliable channel.
+    /// Messages that were dropped here, the oldest first, because nobody took them in time. Always
+    /// 0 for a reliable channel.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.session.shared.state().channels.get(&self.id).map_or(0, |inbox| inbox.dropped)

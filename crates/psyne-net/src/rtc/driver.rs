@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use psyne_rtc::{Time, Transmit};
 
@@ -17,6 +17,9 @@ use crate::socket::{Buffer, Socket};
 /// Datagrams of one session that leave in its turn: some 300 KiB, as much as a run of four system
 /// calls carries. Then others have theirs.
 const TURN_DATAGRAMS_MAX: usize = 256;
+
+/// Between two looks at this machine's addresses: a cable plugged in is a path soon.
+const GATHER_EVERY: Duration = Duration::from_secs(5);
 
 /// What was counted over all sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +46,7 @@ pub(super) struct Engine {
     scratch: Vec<u8>,
     /// What one session sends in its turn.
     out: Vec<Transmit>,
+    gather_at: Instant,
     table: Table,
 }
 
@@ -53,6 +57,7 @@ impl Engine {
             buffer: Buffer::default(),
             scratch: Vec::new(),
             out: Vec::new(),
+            gather_at: Instant::now() + GATHER_EVERY,
             table: Table { origin: shared.config.session.origin, ..Table::new() },
             shared,
         }
@@ -60,6 +65,10 @@ impl Engine {
 
     pub(super) async fn run(mut self) {
         loop {
+            if self.gather_at <= Instant::now() {
+                self.gather_at = Instant::now() + GATHER_EVERY;
+                self.shared.gather();
+            }
             let left = self.take_notes();
             self.table.fire();
             self.take_turns().await;
@@ -119,17 +128,12 @@ impl Engine {
             let count = self.sockets.iter().map(ready).filter(|ready| *ready).count();
             if count > 0 { Poll::Ready(()) } else { Poll::Pending }
         });
-        let due = self.table.timers.first().map(|(time, _)| self.table.instant(*time));
-        let timer = async {
-            match due {
-                Some(due) => tokio::time::sleep_until(due.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let timer = self.table.timers.first().map(|(time, _)| self.table.instant(*time));
+        let due = timer.map_or(self.gather_at, |timer| timer.min(self.gather_at));
         tokio::select! {
             () = readable => {}
             () = self.shared.bell.rings() => {}
-            () = timer => {}
+            () = tokio::time::sleep_until(due.into()) => {}
         }
     }
 
@@ -187,7 +191,7 @@ impl Table {
     fn instant(&self, time: Time) -> Instant {
         let since = time.since(Time::ZERO);
         // One that no `Instant` can name never comes.
-        self.origin.checked_add(since).unwrap_or_else(|| Instant::now() + FAR)
+        self.origin.checked_add(since).unwrap_or_else(|| Instant::now() + GATHER_EVERY)
     }
 
     fn metrics(&self) -> Metrics {
@@ -273,6 +277,3 @@ impl Table {
         drained.over
     }
 }
-
-/// As far as anybody sleeps.
-const FAR: std::time::Duration = std::time::Duration::from_secs(86_400);

@@ -2,7 +2,7 @@
 
 use crate::channel::{Channel, Driver, Listener, Options};
 use crate::uri::{Scheme, Uri};
-use crate::{Error, p2p, tcp, tls, unix, webrtc, ws};
+use crate::{Error, p2p, tcp, tls, udp, unix, webrtc, ws};
 
 /// Opens a channel to what `uri` names. The [`Driver`] connects; [`Channel::ready`] waits for that.
 ///
@@ -21,6 +21,7 @@ pub fn connect(uri: &str, options: &Options) -> Result<(Channel, Driver), Error>
     let uri: Uri = uri.parse()?;
     match uri.scheme() {
         Scheme::Tcp => tcp::connect(&uri, options),
+        Scheme::Udp => udp::connect(&uri, options),
         Scheme::P2p => p2p::connect(&uri, options),
         Scheme::Tls => tls::connect(&uri, options),
         Scheme::Unix => unix::connect(&uri, options),
@@ -39,6 +40,7 @@ pub async fn listen(uri: &str, options: &Options) -> Result<(Listener, Driver), 
     let uri: Uri = uri.parse()?;
     match uri.scheme() {
         Scheme::Tcp => tcp::listen(&uri, options).await,
+        Scheme::Udp => udp::listen(&uri, options).await,
         Scheme::P2p => p2p::listen(&uri, options),
         Scheme::Tls => tls::listen(&uri, options).await,
         Scheme::Unix => unix::listen(&uri, options),

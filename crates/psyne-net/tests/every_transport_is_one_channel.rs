@@ -4,6 +4,7 @@ mod conformance;
 
 use conformance::{Place, promises};
 use psyne_net::Options;
+use psyne_net::channel::Delivery;
 use psyne_net::tls::{Identity, Tls};
 
 /// A place at this host; nobody listens at its port 1.
@@ -46,12 +47,51 @@ mod tls_by_key {
 mod p2p {
     use super::*;
 
-    fn place() -> Place {
+    pub(super) fn place() -> Place {
         let nobody = format!("p2p://127.0.0.1:1?peer={}", "0".repeat(64));
         Place { nobody, ..super::place("p2p", "", Tls::default()) }
     }
 
     promises!(place());
+}
+
+/// What is promised also where messages may be lost; on one machine, few at a time are not.
+mod udp {
+    use super::*;
+
+    fn place() -> Place {
+        let mut place = super::place("udp", "", Tls::default());
+        place.options.delivery = Delivery::UNRELIABLE;
+        place
+    }
+
+    promises!(place();
+        a_dropped_channel_is_closed_after_what_was_sent,
+        a_dropped_driver_ends_the_channel_on_both_sides,
+        a_loan_is_sent_by_its_commit_and_only_by_that,
+        a_listener_serves_many_and_each_apart,
+        nobody_there_is_said_by_everything,
+        metrics_say_what_was_done_and_how_far_the_peer_is,
+        options_that_a_transport_does_not_have_are_refused,
+    );
+}
+
+/// Unreliable messages of the native path, which are datagrams.
+mod p2p_by_datagrams {
+    use super::*;
+
+    fn place() -> Place {
+        let mut place = p2p::place();
+        place.options.delivery = Delivery::UNRELIABLE;
+        place
+    }
+
+    promises!(place();
+        a_loan_is_sent_by_its_commit_and_only_by_that,
+        a_listener_serves_many_and_each_apart,
+        nobody_there_is_said_by_everything,
+        metrics_say_what_was_done_and_how_far_the_peer_is,
+    );
 }
 
 mod ws {

@@ -30,6 +30,11 @@ const TEST: &[Tool] = &[
     // Asks for a packet filter, which ffmpeg cannot.
     tool("srt-live-transmit", "srt-tools"),
     tool("systemd-analyze", "systemd"),
+    tool("turnserver", "coturn"),
+    // The laboratory of NATs.
+    tool("unshare", "util-linux"),
+    tool("ip", "iproute2"),
+    tool("nft", "nftables"),
 ];
 /// Packages without a program of their own, with a file that shows that they are there.
 const TEST_FILES: &[(&str, &str)] = &[

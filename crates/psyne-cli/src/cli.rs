@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{bench, ls, show, signal, term, top};
+use crate::{bench, ls, show, signal, term, top, turn};
 
 /// Examples and exit codes, below the help.
 const AFTER: &str = "\
@@ -15,6 +15,7 @@ Examples:
   psyne top --json -n 60 | jq    a minute of rates, a line a second
   psyne show ipc://ticks         all that is known of one
   psyne signal                   a hub over which WebRTC peers find each other
+  psyne turn --help              a relay for peers whom nothing else connects
   psyne bench                    what this machine allows, and how near the channels come
   source <(psyne completions bash)
 
@@ -41,6 +42,8 @@ enum Command {
     Bench(bench::Args),
     /// Run a signaling hub, over which peers find each other.
     Signal(Box<signal::Args>),
+    /// Run a TURN server, which relays for peers whom nothing else connects.
+    Turn(Box<turn::Args>),
     /// Print completions for a shell: `source <(psyne completions bash)`.
     Completions {
         /// Which shell.
@@ -59,6 +62,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Show(args) => show::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Signal(args) => signal::run(&args),
+        Command::Turn(args) => turn::run(&args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "psyne", &mut text);

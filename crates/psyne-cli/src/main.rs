@@ -9,6 +9,7 @@ mod signal;
 mod table;
 mod term;
 mod top;
+mod turn;
 
 use std::process::ExitCode;
 

@@ -14,6 +14,7 @@ pub mod socket;
 mod stream;
 mod tcp;
 pub mod tls;
+pub mod turn;
 mod udp;
 mod unix;
 pub mod uri;

@@ -12,7 +12,7 @@ mod member;
 mod message;
 mod rate;
 pub mod server;
-mod tls;
+pub(crate) mod tls;
 mod token;
 
 pub use hub::Hub;

@@ -24,7 +24,9 @@ pub use server::{
     AllocationId, Flow, FromPeer, Server, ServerConfig, ServerMetrics, ServerOutput, ToPeer, Via,
 };
 
-/// Numbers of channels (RFC 8656 §12).
+/// Numbers of channels that are taken: those of RFC 5766 §11, which coturn's client still draws from.
+const CHANNELS_TAKEN: RangeInclusive<u16> = 0x4000..=0x7FFE;
+/// Numbers of channels that are given (RFC 8656 §12).
 const CHANNELS: RangeInclusive<u16> = 0x4000..=0x4FFF;
 /// Bytes before the data of ChannelData (RFC 8656 §12.4).
 pub const CHANNEL_HEADER_BYTES: usize = 4;
@@ -70,5 +72,5 @@ fn channel_data(frame: &[u8]) -> Option<(u16, &[u8])> {
     let number = u16::from_be_bytes([*head.first()?, *head.get(1)?]);
     let length = u16::from_be_bytes([*head.get(2)?, *head.get(3)?]);
     let data = rest.get(..usize::from(length))?;
-    CHANNELS.contains(&number).then_some((number, data))
+    CHANNELS_TAKEN.contains(&number).then_some((number, data))
 }

@@ -129,14 +129,14 @@ fn each_request_has_its_answer() {
         (&[UDP, (attribute::RESERVATION_TOKEN, &[0; 8])], 508),
         (&[UDP, (0x0026, &[0; 4])], 420),
         (&[UDP, (0x001A, &[])], 420),
-        (&[UDP], 0),
+        (&[UDP, (attribute::EVEN_PORT, &[0])], 0),
         (&[UDP], 437),
     ] {
         assert_eq!(client.ask(Method::Allocate, attributes), expected, "{attributes:?}");
     }
     for (number, peer, expected) in [
         (0x3FFF, PEER, 400),
-        (0x5000, PEER, 400),
+        (0x7FFF, PEER, 400),
         (0x4000, "[2001:db8::1]:1", 443),
         (0x4000, "10.0.0.1:1", 403),
         (0x4000, PEER, 0),

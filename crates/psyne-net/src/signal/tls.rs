@@ -10,7 +10,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::server::Tls;
 
 /// With the certificate and key of these files.
-pub(super) fn acceptor(files: &Tls) -> Result<TlsAcceptor, String> {
+pub(crate) fn acceptor(files: &Tls) -> Result<TlsAcceptor, String> {
     let (certificate, key) = (&files.certificate, &files.key);
     let wrong = |path: &std::path::Path, error: &dyn core::fmt::Display| {
         format!("{} can't be used: {error}; give a PEM file", path.display())

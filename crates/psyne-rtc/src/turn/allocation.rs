@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use psyne_core::Time;
 
-use super::{CHANNELS, Family, Flow, PERMISSION_LIFETIME};
+use super::{CHANNELS_TAKEN, Family, Flow, PERMISSION_LIFETIME};
 use crate::stun::{Key, Transaction};
 
 /// How long a number stays with its peer (RFC 8656 §12).
@@ -105,7 +105,7 @@ impl Allocation {
         self.numbers.retain(|_, number| self.channels.contains_key(number));
         let taken = self.channels.get(&number).is_some_and(|(other, _)| *other != peer);
         let named = self.numbers.get(&peer).is_some_and(|other| *other != number);
-        if !CHANNELS.contains(&number) || taken || named {
+        if !CHANNELS_TAKEN.contains(&number) || taken || named {
             return Err(400);
         }
         if !self.channels.contains_key(&number) && self.channels.len() >= max
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(allocation.bind(now, 0x4000, peer(1), 2), Ok(()), "again");
         assert_eq!(allocation.bind(now, 0x4000, peer(2), 2), Err(400));
         assert_eq!(allocation.bind(now, 0x4001, peer(1), 2), Err(400));
-        for number in [0x3FFF, 0x5000] {
+        for number in [0x3FFF, 0x7FFF] {
             assert_eq!(allocation.bind(now, number, peer(2), 2), Err(400));
         }
         assert_eq!(allocation.bind(now, 0x4FFF, peer(2), 2), Ok(()));

@@ -62,7 +62,7 @@ fn frame_bytes(bytes: &[u8]) -> Result<Option<usize>, Error> {
     let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
     match head[0] {
         0x00..=0x3F if length % 4 == 0 => Ok(Some(crate::stun::HEADER_BYTES + length)),
-        0x40..=0x4F => Ok(Some((super::CHANNEL_HEADER_BYTES + length).next_multiple_of(4))),
+        0x40..=0x7F => Ok(Some((super::CHANNEL_HEADER_BYTES + length).next_multiple_of(4))),
         _ => Err(Error::Malformed { what: "a stream of TURN frames" }),
     }
 }
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_ends_the_stream() {
-        for bad in [[0x50, 0, 0, 0], [0xFF; 4], [0, 1, 0, 3]] {
+        for bad in [[0x80, 0, 0, 0], [0xFF; 4], [0, 1, 0, 3]] {
             let mut framer = Framer::new(100);
             framer.push(&bad);
             assert_eq!(framer.next_frame().unwrap_err().code(), "rtc.malformed", "{bad:?}");

@@ -10,7 +10,7 @@ use psyne_core::Time;
 use super::allocation::{Allocation, Caller};
 use super::credential::Users;
 use super::guard::{Nonces, Rate, Strangers};
-use super::{CHANNELS, Family, Reach, channel_data, channel_header};
+use super::{CHANNELS_TAKEN, Family, Reach, channel_data, channel_header};
 use crate::Seed;
 use crate::secret::Secrets;
 use crate::stun::{Builder, Class, Key, Message, Method, Transaction, attribute};
@@ -149,6 +149,8 @@ pub enum ServerOutput {
         allocation: AllocationId,
         /// Of what kind.
         family: Family,
+        /// At an even port.
+        even: bool,
     },
     /// Close the socket of an allocation, if it has one.
     Close {
@@ -511,9 +513,10 @@ impl Server {
             return Err(442);
         }
         let family = self.family(message)?;
-        let ports = [attribute::EVEN_PORT, attribute::RESERVATION_TOKEN];
-        let pairs = ports.iter().any(|kind| message.attribute(*kind).is_some());
-        if pairs || self.allocations.len() >= self.config.allocations_max {
+        let even = message.attribute(attribute::EVEN_PORT);
+        let pair = even.is_some_and(|value| value.first().is_none_or(|first| first & 0x80 != 0));
+        let pair = pair || message.attribute(attribute::RESERVATION_TOKEN).is_some();
+        if pair || self.allocations.len() >= self.config.allocations_max {
             return Err(508);
         }
         let used = self.users.entry(caller.user.clone()).or_default();
@@ -529,7 +532,7 @@ impl Server {
         self.allocations.insert(id, allocation);
         self.flows.insert(flow, id);
         self.sweep_at = self.sweep_at.or(Some(now + SWEEP));
-        self.out.push_back(ServerOutput::Open { allocation: id, family });
+        self.out.push_back(ServerOutput::Open { allocation: id, family, even: even.is_some() });
         Ok(None)
     }
 
@@ -608,12 +611,18 @@ impl Server {
         let number = message.word(attribute::CHANNEL_NUMBER).ok_or(400_u16)?;
         let number = (number >> 16) as u16;
         let peer = message.address(attribute::XOR_PEER_ADDRESS).ok_or(400_u16)?;
-        if !CHANNELS.contains(&number) {
+        if !CHANNELS_TAKEN.contains(&number) {
             return Err(400);
         }
         may_permit(&self.config, allocation.family, peer.ip())?;
         allocation.bind(now, number, peer, self.config.allocation_peers_max)?;
         Ok(Some(success(message)))
+    }
+
+    /// Whether this client has an allocation.
+    #[must_use]
+    pub fn lends_to(&self, flow: Flow) -> bool {
+        self.flows.contains_key(&flow)
     }
 
     /// A client's connection is over: so is what it had.

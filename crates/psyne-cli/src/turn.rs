@@ -245,10 +245,8 @@ fn secret(file: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
     let secret = bytes.trim_ascii();
     if secret.len() < SECRET_BYTES_MIN {
-        let file = file.display();
-        bail!(
-            "{file} has fewer than {SECRET_BYTES_MIN} bytes; make one: openssl rand -hex 32 > {file}"
-        );
+        let (file, min) = (file.display(), SECRET_BYTES_MIN);
+        bail!("{file} has fewer than {min} bytes; make one: openssl rand -hex 32 > {file}");
     }
     Ok(secret.to_vec())
 }

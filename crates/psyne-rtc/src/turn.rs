@@ -24,7 +24,7 @@ pub use server::{
     AllocationId, Flow, FromPeer, Server, ServerConfig, ServerMetrics, ServerOutput, ToPeer, Via,
 };
 
-/// Numbers of channels that are taken: those of RFC 5766 §11, which coturn's client still draws from.
+/// Numbers of channels that are taken: those of RFC 5766 §11, from which coturn's client draws.
 const CHANNELS_TAKEN: RangeInclusive<u16> = 0x4000..=0x7FFE;
 /// Numbers of channels that are given (RFC 8656 §12).
 const CHANNELS: RangeInclusive<u16> = 0x4000..=0x4FFF;

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A runtime whose tasks are run by the future beside it, which ends with the last of them. There is
-/// one task for an endpoint and one for each connection: what bounds those bounds these.
+/// A runtime whose tasks are run by the future beside it, which ends with the last of them. There
+/// is one task for an endpoint and one for each connection: what bounds those bounds these.
 pub(super) fn nursery() -> (Arc<dyn Runtime>, impl Future<Output = ()> + Send) {
     let (sender, born) = mpsc::unbounded_channel();
     (Arc::new(Nursery(sender)), tend(born))

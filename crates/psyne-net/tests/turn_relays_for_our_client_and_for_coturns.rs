@@ -103,7 +103,10 @@ impl Ours {
             };
             match timeout(pause, read).await {
                 Ok(0) => self.client.disconnected(),
-                Ok(count) => self.client.handle(self.now(), &self.buffer[..count].to_vec()),
+                Ok(count) => {
+                    let now = self.now();
+                    self.client.handle(now, &self.buffer[..count]);
+                }
                 Err(_) => self.client.handle_timeout(self.now()),
             }
         }

@@ -1,6 +1,6 @@
 //! `p2p://HOST:PORT?peer=FINGERPRINT`: between native peers, by QUIC (RFC 9000), both of which
 //! prove their keys. Reliable messages go by one stream, framed as over TCP; unreliable and
-//! unordered ones by datagrams (RFC 9221). docs/decisions/0090 says why QUIC, and which parts of it.
+//! unordered ones by datagrams (RFC 9221). docs/decisions/0090 says why QUIC, and what of it.
 
 mod nursery;
 #[cfg(test)]

@@ -405,9 +405,9 @@ impl Signal {
         }
     }
 
-    /// Looks for so long as costs nobody anything, before [`block`](Self::block): what comes soon is
-    /// found by the caller's own eyes, and not handed through results. False if it did not, or there
-    /// is something else to be said first.
+    /// Looks for so long as costs nobody anything, before [`block`](Self::block): what comes soon
+    /// is found by the caller's own eyes, and not handed through results. False if it did not, or
+    /// there is something else to be said first.
     #[inline(always)]
     pub(crate) fn glance<E: Sleeper>(
         &mut self,

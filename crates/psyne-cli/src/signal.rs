@@ -143,8 +143,8 @@ fn config(args: &Args) -> Result<Config> {
     let secret = args.secret_file.as_deref().map(secret).transpose()?;
     if secret.is_none() && !args.open && !args.listen.ip().is_loopback() {
         bail!(
-            "{} can be reached from elsewhere: give --secret-file FILE, whose tokens let people in, \
-             or --open to let in everybody",
+            "{} can be reached from elsewhere: give --secret-file FILE, whose tokens let people \
+             in, or --open to let in everybody",
             args.listen
         );
     }

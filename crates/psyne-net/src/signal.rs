@@ -1,8 +1,8 @@
 //! Signaling: how two peers that cannot reach each other yet exchange what WebRTC needs.
 //!
 //! A [`Hub`] decides who is in which group and what goes to whom; a [`Member`] is its other side.
-//! Both are machines without I/O. [`server`] and [`client`] put them on WebSockets. What they say is
-//! docs/wire/signal.md.
+//! Both are machines without I/O. [`server`] and [`client`] put them on WebSockets. What they say
+//! is docs/wire/signal.md.
 
 pub mod client;
 mod http;

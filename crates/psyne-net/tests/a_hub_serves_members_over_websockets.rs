@@ -1,4 +1,5 @@
-//! The hub's server and client on real sockets of this machine, and what strangers do to the server.
+//! The hub's server and client on real sockets of this machine, and what strangers do to the
+//! server.
 
 use core::time::Duration;
 use std::net::{SocketAddr, TcpListener};

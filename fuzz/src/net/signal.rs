@@ -111,10 +111,8 @@ impl World {
             1 => {
                 let peer = char::from(b'a' + arg % 4);
                 let group = if arg & 16 == 0 { "g" } else { "h" };
-                let text = format!(
-                    r#"{{"type":"join","version":1,"group":"{group}","peer":"{peer}","instance":"{:016}"}}"#,
-                    arg >> 6
-                );
+                let who = format!(r#""peer":"{peer}","instance":"{:016}""#, arg >> 6);
+                let text = format!(r#"{{"type":"join","version":1,"group":"{group}",{who}}}"#);
                 self.asked.entry(conn.0).or_insert_with(|| group.to_owned());
                 self.hub.handle_text(self.now, conn, &text);
             }

@@ -252,7 +252,8 @@ impl Hub {
         }
     }
 
-    /// A frame came that carries no message: it costs as much as one, and says nothing of the member.
+    /// A frame came that carries no message: it costs as much as one, and says nothing of the
+    /// member.
     pub fn handle_control(&mut self, now: Time, conn: ConnId) {
         if let Err(why) = self.spend(now, conn, 0) {
             self.overrun(conn, why);
@@ -574,7 +575,8 @@ impl Hub {
         Ok(())
     }
 
-    /// The first of two offers that cross is the one that counts: the hub is where there is a first.
+    /// The first of two offers that cross is the one that counts: the hub is where there is a
+    /// first.
     fn note_offer(
         &mut self,
         now: Time,

@@ -22,7 +22,8 @@ pub struct Limits {
     pub members_max: usize,
     /// Members on one user's account, over all groups.
     pub members_per_user_max: usize,
-    /// What one user's members may say together. 1,024 at once is 60 offers with 16 candidates each.
+    /// What one user's members may say together. 1,024 at once is 60 offers with 16 candidates
+    /// each.
     pub messages: Rate,
     /// The same in bytes.
     pub bytes: Rate,

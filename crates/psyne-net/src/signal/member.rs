@@ -29,8 +29,8 @@ pub struct Config {
     pub members_max: usize,
 }
 
-/// Waits between attempts: doubling, capped, spread by a quarter to both sides so that a hub that was
-/// restarted does not meet everybody at once.
+/// Waits between attempts: doubling, capped, spread by a quarter to both sides so that a hub that
+/// was restarted does not meet everybody at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// Before the first.
@@ -177,8 +177,8 @@ impl Member {
         self.outputs.push_back(Output::Send(ToHub::Join(join).write()));
     }
 
-    /// The connection is gone, or could not be made. The reason is the close reason, or the driver's
-    /// words.
+    /// The connection is gone, or could not be made. The reason is the close reason, or the
+    /// driver's words.
     pub fn handle_closed(&mut self, now: Time, reason: &str) {
         match (self.state, Refusal::of(reason)) {
             (State::Ended | State::Resting(_), _) => {}

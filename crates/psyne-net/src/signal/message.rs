@@ -400,7 +400,10 @@ mod tests {
         let said = [
             (
                 ToHub::Join(join),
-                r#"{"type":"join","version":1,"group":"demo","peer":"alice","instance":"0123456789abcdef"}"#,
+                concat!(
+                    r#"{"type":"join","version":1,"group":"demo","#,
+                    r#""peer":"alice","instance":"0123456789abcdef"}"#
+                ),
             ),
             (
                 ToHub::Send {
@@ -424,7 +427,10 @@ mod tests {
             to: Some(name("bob")),
             session: None,
         };
-        let text = r#"{"type":"refused","code":"signal.no_peer","message":"nobody of that name is in the group","to":"bob"}"#;
+        let text = concat!(
+            r#"{"type":"refused","code":"signal.no_peer","#,
+            r#""message":"nobody of that name is in the group","to":"bob"}"#
+        );
         assert_eq!((heard.write().as_str(), FromHub::read(text)), (text, Ok(heard)));
     }
 

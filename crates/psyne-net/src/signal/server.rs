@@ -352,8 +352,8 @@ async fn write(
     }
 }
 
-/// Whose connections are counted together: an IPv4 address, or an IPv6 /64, which is what one customer
-/// has at least (RFC 6177).
+/// Whose connections are counted together: an IPv4 address, or an IPv6 /64, which is what one
+/// customer has at least (RFC 6177).
 fn source(ip: IpAddr) -> String {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.to_string(),

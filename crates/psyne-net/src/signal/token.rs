@@ -39,8 +39,9 @@ impl Debug for Secret {
 
 /// Who may join which group until when.
 ///
-/// Whoever holds a sealed ticket may use it until it expires, as often as they like: it is short-lived
-/// instead of single-use, because a member that lost its connection comes back with the same one.
+/// Whoever holds a sealed ticket may use it until it expires, as often as they like: it is
+/// short-lived instead of single-use, because a member that lost its connection comes back with the
+/// same one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// On whose account.

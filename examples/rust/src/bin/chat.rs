@@ -1,4 +1,5 @@
-//! A chat with files, between any two of: this program, itself elsewhere, the page in examples/js/chat.
+//! A chat with files, between any two of: this program, itself elsewhere, the page in
+//! examples/js/chat.
 //!
 //!     chat host demo                                          # a hub, and who waits for a call
 //!     chat call webrtc://native@demo?via=ws://127.0.0.1:7400  # another terminal; or the page

@@ -3,9 +3,11 @@
 
 mod carry;
 mod link;
+mod relay;
 
 use core::str::FromStr;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -246,8 +248,8 @@ async fn greet(offered: Offered, acceptor: Acceptor) {
     let _ = acceptor.offer(channel, driver).await;
 }
 
-/// Where sessions are to be reached.
-fn bind(options: &Options) -> Result<(rtc::Handle, Driver), Error> {
+/// Where sessions are to be reached, and from which addresses relays can be asked.
+fn bind(options: &Options) -> Result<(rtc::Handle, Driver, Vec<SocketAddr>), Error> {
     let mut config = rtc::Config::default();
     let association = &mut config.session.association;
     association.receive_message_bytes_max = options.message_bytes_max;
@@ -258,12 +260,14 @@ fn bind(options: &Options) -> Result<(rtc::Handle, Driver), Error> {
     let hosts = link::hosts();
     config.session.loopback = hosts.iter().all(|ip| ip.is_loopback());
     let (handle, driver) = rtc::bind(config)?;
-    for addr in handle.local_addrs().to_vec() {
+    let mut bases = Vec::new();
+    for addr in handle.local_addrs() {
         for ip in hosts.iter().filter(|ip| ip.is_ipv4() == addr.is_ipv4()) {
-            handle.add_local(rtc::Local::Host((*ip, addr.port()).into()));
+            bases.push(SocketAddr::new(*ip, addr.port()));
         }
     }
-    Ok((handle, driver))
+    bases.iter().for_each(|base| handle.add_local(rtc::Local::Host(*base)));
+    Ok((handle, driver, bases))
 }
 
 #[cfg(test)]

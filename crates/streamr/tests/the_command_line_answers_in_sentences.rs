@@ -35,7 +35,7 @@ fn quiet(dir: &Path) -> Vec<String> {
         format!("data.dir={dir}"),
         format!("http.listen={off}"),
         format!("rtmp.listen={off}"),
-        format!("srt.listen={off}"),
+        "srt.listen=".to_owned(),
         format!("webrtc.listen={off}"),
     ];
     all.iter().flat_map(|setting| ["--set".to_owned(), setting.clone()]).collect()

@@ -84,9 +84,14 @@ impl Routes {
             return Some(*key);
         }
         let message = Message::from_bytes(datagram).ok()?;
-        if matches!(message.class(), MessageClass::Success | MessageClass::Error) {
-            let number = number(datagram)?;
-            return self.asked.remove(&number).or_else(|| self.asked_before.remove(&number));
+        match message.class() {
+            MessageClass::Success | MessageClass::Error => {
+                let number = number(datagram)?;
+                return self.asked.remove(&number).or_else(|| self.asked_before.remove(&number));
+            }
+            // What a TURN server hands on, which has answered before.
+            MessageClass::Indication => return self.ways.get(&way).map(|(key, _)| *key),
+            MessageClass::Request => {}
         }
         let username = message.attribute::<Username>().ok()?;
         let (ours, _) = username.username().split_once(':')?;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use psyne_rtc::turn::ClientConfig;
 use psyne_rtc::{ChannelEvent, ChannelId, Closed, Open, Payload, Time, Transmit};
 use tokio::sync::Notify;
 
@@ -118,6 +119,17 @@ impl Session {
     /// As [`psyne_rtc::Session::add_remote`].
     pub fn add_candidate(&self, candidate: &str) -> Result<(), Error> {
         self.command(|state, now| state.machine.add_remote(now, candidate))
+    }
+
+    /// Asks a TURN server for an address at which we can be reached, and offers it as a candidate.
+    /// The relay's `base` is one of [`Handle::local_addrs`](super::Handle::local_addrs), with an
+    /// address of this machine in the place of a wildcard. A server lends once to a base (RFC 8656
+    /// §5): of sessions that share a socket, one can use it.
+    ///
+    /// # Errors
+    /// As [`psyne_rtc::Session::add_relay`].
+    pub fn add_relay(&self, relay: ClientConfig) -> Result<(), Error> {
+        self.command(|state, now| state.machine.add_relay(now, relay))
     }
 
     /// Opens a channel. Waits until the session is connected and the channel open. Safe to cancel:

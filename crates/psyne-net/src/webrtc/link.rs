@@ -1,6 +1,7 @@
 //! A session on its way: descriptions and candidates go back and forth until both data channels are
 //! open.
 
+use core::future::pending;
 use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -27,6 +28,8 @@ pub(super) struct Link {
     pub(super) sockets: Driver,
     pub(super) side: Side,
     signals: mpsc::Receiver<Signal>,
+    /// Asks the relays, until all are asked.
+    relaying: Option<Driver>,
 }
 
 /// Our side of a session, and what speaks about it over the hub.
@@ -54,14 +57,15 @@ impl Link {
         (peer, name): (Name, Name),
         sender: Sender,
         signals: mpsc::Receiver<Signal>,
-        _ice: &[Ice],
+        ice: &[Ice],
         options: &Options,
     ) -> Result<Self, Error> {
-        let (handle, sockets) = super::bind(options)?;
+        let (handle, sockets, bases) = super::bind(options)?;
         let session = handle.session()?;
         let (offers, bytes_max) = (false, AtomicUsize::new(0));
         let side = Side { session, peer, name, sender, offers, bytes_max };
-        Ok(Self { sockets, side, signals })
+        let relaying = super::relay::add(side.session.clone(), bases, ice.to_vec());
+        Ok(Self { sockets, side, signals, relaying: Some(Driver::new(relaying)) })
     }
 
     /// Offers, and waits until the channels are open. Otherwise it says why not.
@@ -117,6 +121,7 @@ impl Link {
         loop {
             tokio::select! {
                 () = &mut self.sockets => return "its sockets are gone".to_owned(),
+                () = rest(&mut self.relaying) => self.relaying = None,
                 event = self.side.session.event() => match event {
                     None => return self.side.over(),
                     Some(event) => self.side.note(event).await,
@@ -207,6 +212,14 @@ impl Side {
     async fn tell(&self, signal: Signal) -> Result<(), String> {
         let sent = self.sender.send(self.peer.clone(), self.name.clone(), signal).await;
         sent.map_err(|error| error.to_string())
+    }
+}
+
+/// Waits for it if it is there, else for ever.
+async fn rest(driver: &mut Option<Driver>) {
+    match driver {
+        Some(driver) => driver.await,
+        None => pending().await,
     }
 }
 

@@ -18,8 +18,8 @@ const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 /// Where TURN is found if nothing else is said (RFC 8656 §14).
 const PORT: u16 = 3478;
 
-/// Asks the servers for addresses from these of ours, which become candidates as they come. One that
-/// refuses is none: others may serve.
+/// Asks the servers for addresses from these of ours, which become candidates as they come. One
+/// that refuses is none: others may serve.
 pub(super) async fn add(session: Session, bases: Vec<SocketAddr>, ice: Vec<Ice>) {
     for (host, port, credential) in ice.iter().flat_map(named).take(SERVERS_MAX) {
         let Ok(Ok(found)) = timeout(LOOKUP_LIMIT, lookup_host((host.as_str(), port))).await else {

@@ -53,7 +53,11 @@ fn by_udp(url: &str) -> Option<(&str, u16)> {
         return None;
     }
     if let Some((host, port)) = place.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
-        let port = port.strip_prefix(':').map_or(Some(PORT), |port| port.parse().ok())?;
+        let port = match port.strip_prefix(':') {
+            Some(port) => port.parse().ok()?,
+            None if port.is_empty() => PORT,
+            None => return None,
+        };
         return Some((host, port));
     }
     let (host, port) = match place.split_once(':') {
